@@ -1,0 +1,171 @@
+"""Prediction and annotation records: reading and writing JSON lines, and annotations out of a feature cache."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdmf.store.errors import InputError
+
+if TYPE_CHECKING:
+    from rdmf.store import Cache
+
+Record = dict[str, Any]
+
+
+class RecordFile(list[Record]):
+    """The records of one JSON-lines file, which remember their lines so that an error can name them.
+
+    Attributes:
+        path: the file they were read from.
+        lines: line number (from 1) of each record; blank lines are skipped, so this is not the index plus one.
+    """
+
+    def __init__(self, path: Path, records: Iterable[Record], lines: Sequence[int]) -> None:
+        super().__init__(records)
+        self.path = path
+        self.lines = list(lines)
+
+
+def where(records: Sequence[Record], index: int, what: str) -> str:
+    """How an error names record `index`: "preds.jsonl, line 12 (qid 7)", or "prediction 12 (qid 7)" for a plain list."""
+    record = records[index]
+    qid = f" (qid {record['qid']!r})" if isinstance(record, dict) and "qid" in record else ""
+    if isinstance(records, RecordFile):
+        return f"{records.path}, line {records.lines[index]}{qid}"
+    return f"{what} {index}{qid}"
+
+
+def source(records: Sequence[Record], what: str) -> str:
+    """How an error names the whole list: its file, or `what` in the plural."""
+    return str(records.path) if isinstance(records, RecordFile) else f"{what}s"
+
+
+def read_jsonl(path: str | Path) -> RecordFile:
+    """Read one JSON object a line; blank lines are skipped.
+
+    Raises:
+        InputError: no such file, a directory, not UTF-8 text, a malformed line (with its number), or no records.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory; give a JSON-lines file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); expected JSON lines") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    records: list[Record] = []
+    lines: list[int] = []
+    # Only "\n" ends a JSON line; str.splitlines would also cut at U+2028, which may stand raw inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            hint = "; this looks like one JSON array, expected one object a line" if line.strip() == "[" else ""
+            raise InputError(f"{path}, line {number}: not JSON ({reason}){hint}") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number}: expected one JSON object a line, got {_kind(record)}")
+        records.append(record)
+        lines.append(number)
+    if not records:
+        raise InputError(f"{path}: no records in it; expected JSON lines")
+    return RecordFile(path, records, lines)
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def write_text_atomically(path: str | Path, text: str) -> Path:
+    """Write `text` to `path` by way of a temporary file beside it, so that the file is whole or absent.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise InputError(f"{path}: is a directory; give a file name")
+        if path.exists() and not path.is_file():  # a pipe or a terminal, e.g. /dev/stdout, cannot be replaced
+            path.write_text(text, encoding="utf-8")
+            return path
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes the file private; give it the mode an ordinary open() would have.
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def write_jsonl(path: str | Path, records: Iterable[Record]) -> Path:
+    """Write one JSON object a line, whole or not at all. NaN is refused (ValueError): it is not JSON."""
+    return write_text_atomically(path, "".join(json.dumps(r, allow_nan=False) + "\n" for r in records))
+
+
+def annotations_from_cache(cache: Cache, split: str, *, with_video_only: bool = False) -> list[Record]:
+    """The queries of one split of a feature cache, as QVHighlights-form dicts.
+
+    Args:
+        cache: an open cache.
+        split: name of the split.
+        with_video_only: leave out queries whose video has no features in the cache, which no model could answer.
+
+    Returns:
+        One dict a query, in the cache's order: qid, query, vid, duration (seconds; annotated where known, else
+        measured), relevant_windows, relevant_clip_ids, saliency_scores, clip_length, type. Absent annotations are
+        empty lists; a duration nobody knows is None.
+
+    Raises:
+        InputError: the cache has no such split.
+    """
+    table = cache.queries
+    annotations: list[Record] = []
+    for index in cache.select(split):
+        i = int(index)
+        video, text = int(table.video_index[i]), int(table.text_index[i])
+        if with_video_only and video < 0:
+            continue
+        duration = float(table.durations[i])
+        if not math.isfinite(duration) and video >= 0:
+            duration = float(cache.durations[video])
+        windows = slice(int(table.window_offsets[i]), int(table.window_offsets[i + 1]))
+        clips = slice(int(table.saliency_offsets[i]), int(table.saliency_offsets[i + 1]))
+        annotators = int(table.n_annotators[i])
+        annotations.append(
+            {
+                "qid": table.qids[i],
+                "query": cache.texts[text] if text >= 0 else "",
+                "vid": table.vids[i],
+                "duration": duration if math.isfinite(duration) else None,
+                "relevant_windows": table.windows[windows].tolist(),
+                "relevant_clip_ids": table.saliency_clips[clips].tolist(),
+                "saliency_scores": table.saliency_scores[clips, :annotators].tolist(),
+                "clip_length": float(table.clip_lengths[i]),
+                "type": table.kinds[i],
+            }
+        )
+    return annotations
