@@ -1,0 +1,1 @@
+"""Video files to frames, in processes that may hang or crash without harm."""

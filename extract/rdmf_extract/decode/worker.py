@@ -1,0 +1,177 @@
+"""A decoder process as its parent sees it: events of one video after another, whatever happens to the process.
+
+Decord can abort, or hang inside C++ with the interpreter locked, so that nothing in the same process can stop it. Here a
+hang costs the time limit, a crash costs nothing, and either costs one file at most: PyAV is tried on it in a new process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+from rdmf_extract.decode.child import Request
+from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame, Restart
+from rdmf_extract.decode.policy import MIN_RECOVERED
+from rdmf_extract.decode.ring import FrameRing
+from rdmf_extract.sampling import Sampling
+
+RING_BYTES = 16 << 20
+RECYCLE_AFTER = 200  # decoders leak a little with each file
+
+
+class _ProcessLostError(DecodeError):
+    """The process crashed or was killed for taking too long."""
+
+
+class DecoderProcess:
+    """One decoder process, started when first needed and replaced after a crash, a hang, or `RECYCLE_AFTER` videos.
+
+    Args:
+        sampling: timeline and frame size, the same for all videos.
+        timeout_seconds: the most time decoding may take for a video of up to that length; longer videos get their own
+            length more. Time in which the caller leaves frames waiting does not count. A fifth of it without any sign
+            of life ends the process too.
+        module: what runs in the process (tests put misbehaving decoders here).
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        *,
+        timeout_seconds: float = 600.0,
+        min_recovered: float = MIN_RECOVERED,
+        module: str = "rdmf_extract.decode.child",
+    ) -> None:
+        self.sampling, self.timeout_seconds, self.min_recovered = sampling, timeout_seconds, min_recovered
+        self._module = module
+        slots = max(2, min(64, RING_BYTES // (sampling.crop * sampling.crop * 3)))
+        self._ring = FrameRing.create(sampling.crop, slots)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._log: IO[bytes] | None = None
+        self._videos = 0
+
+    def events(self, path: Path, policy: str = "auto") -> Iterator[Event]:
+        """`Frame`s in order, `Restart` where all before is to be forgotten, `Finished` at the end.
+
+        Raises:
+            DecodeError: the video gave nothing usable; the process is ready for the next one all the same.
+        """
+        try:
+            yield from self._attempt(path, policy)
+        except _ProcessLostError as lost:
+            if policy != "auto":
+                raise
+            takeover = str(lost)
+            yield Restart(takeover)
+            for event in self._attempt(path, "pyav"):
+                yield replace(event, takeover=takeover) if isinstance(event, Finished) else event
+
+    def close(self) -> None:
+        """End the process and free the shared memory."""
+        self.kill()
+        self._ring.close()
+
+    def kill(self) -> None:
+        """End the process now; the next video starts another."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        for handle in (self._connection, self._log):
+            if handle is not None:
+                handle.close()
+        self._process = self._connection = self._log = None
+
+    def __enter__(self) -> DecoderProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _attempt(self, path: Path, policy: str) -> Iterator[Event]:
+        if self._videos >= RECYCLE_AFTER:
+            self.kill()
+        connection = self._connection or self._start()
+        self._videos += 1
+        settled = False
+        try:
+            connection.send(Request(path.absolute(), self.sampling, policy, self.min_recovered))
+            for message in self._messages(connection):
+                kind = message[0]
+                if kind == "frame":
+                    frame = Frame(message[2], self._ring.read(message[1]))
+                    connection.send(("taken", 1))
+                    yield frame
+                elif kind == "restart":
+                    yield Restart(message[1])
+                elif kind == "finished":
+                    settled = True
+                    yield message[1]
+                    return
+                else:
+                    settled = True
+                    raise DecodeError(message[1])
+        except (EOFError, OSError) as error:
+            raise _ProcessLostError(self._epitaph()) from error
+        finally:
+            if not settled:  # crashed, timed out, or the caller stopped listening half-way
+                self.kill()
+
+    def _messages(self, connection: Connection[Any, Any]) -> Iterator[tuple[Any, ...]]:
+        """Messages about the video, with the clocks running only while one is waited for."""
+        limit, stall = self.timeout_seconds, max(1.0, self.timeout_seconds / 5)
+        spent = 0.0
+        while True:
+            started = time.monotonic()
+            if not connection.poll(min(stall, max(0.0, limit - spent))):
+                spent += time.monotonic() - started
+                over = (
+                    f"took longer than {limit:.0f} s" if spent >= limit else f"gave no sign of life for {stall:.0f} s"
+                )
+                raise _ProcessLostError(f"the decoder {over} and was stopped")
+            message = connection.recv()
+            spent += time.monotonic() - started
+            if message[0] == "promise":
+                limit += max(0.0, message[1] - self.timeout_seconds)
+            elif message[0] != "alive":
+                yield message
+
+    def _start(self) -> Connection[Any, Any]:
+        ours, theirs = Pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by kill()
+        fds = (theirs.fileno(), self._ring.fd)
+        side, slots = self.sampling.crop, self._ring.slots
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module, *map(str, (os.getpid(), *fds, side, slots))],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+        )
+        theirs.close()
+        self._connection, self._videos = ours, 0
+        return ours
+
+    def _epitaph(self) -> str:
+        """Why the process is gone: its exit status and the last thing it wrote."""
+        assert self._process is not None and self._log is not None
+        try:
+            status = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 2000))
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"the decoder crashed ({how})" + (f": {lines[-1]}" if lines else "")
