@@ -47,7 +47,9 @@ class VideoRecord:
     def __post_init__(self) -> None:
         where = f"video '{self.vid}'"
         if self.features.ndim != 2 or not np.issubdtype(self.features.dtype, np.floating):
-            raise InputError(f"{where}: features must be (clips, dim) floats, got {self.features.dtype} {self.features.shape}")
+            raise InputError(
+                f"{where}: features must be (clips, dim) floats, got {self.features.dtype} {self.features.shape}"
+            )
         if self.features.shape[0] == 0:
             raise InputError(f"{where}: no feature rows; a video must give at least one")
         if self.times.shape != (self.features.shape[0], 2):

@@ -1,0 +1,32 @@
+"""The feature cache: the only thing that passes from the extractor to the trainer.
+
+Needs numpy and h5py only. `PartWriter` and `write_cache` write, `merge` joins parts, `open_cache` reads, `verify` finds
+damage. The format is described in `features/README.md`.
+"""
+
+from __future__ import annotations
+
+from rdmf.store.cache import Cache, open_cache
+from rdmf.store.errors import InputError
+from rdmf.store.fingerprint import differing_fields, fingerprint
+from rdmf.store.merge import merge
+from rdmf.store.queries import QueryTable
+from rdmf.store.records import Failure, Provenance, QueryRecord, TextRecord, VideoRecord
+from rdmf.store.writer import PartWriter, write_cache
+
+__all__ = [
+    "Cache",
+    "Failure",
+    "InputError",
+    "PartWriter",
+    "Provenance",
+    "QueryRecord",
+    "QueryTable",
+    "TextRecord",
+    "VideoRecord",
+    "differing_fields",
+    "fingerprint",
+    "merge",
+    "open_cache",
+    "write_cache",
+]
