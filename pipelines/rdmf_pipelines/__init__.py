@@ -1,0 +1,1 @@
+"""The command line and the dataset recipes: what ties the extractor and the trainer together."""

@@ -1,0 +1,117 @@
+"""`rdmf`: one module a command, loaded only when that command runs, so that help answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+#: command -> (module, function, one line for the overview). A name with a space is a subcommand of a group.
+COMMANDS = {
+    "extract": ("extract", "extract", "Decode videos and cache their features, with the queries, in one HDF5 file."),
+    "train": ("train", "train", "Train a model on a feature cache."),
+    "eval": ("eval", "evaluate", "Evaluate a run, or anybody's prediction file."),
+    "predict": ("predict", "predict", "Find the moments of one video that a sentence describes."),
+    "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),
+    "doctor": ("doctor", "doctor", "Say what this machine can and cannot do."),
+    "features info": ("features", "info", "What a cache holds and how it was made."),
+    "features verify": ("features", "verify", "Find any damaged byte of a cache and name the video it hits."),
+    "features import": ("features_import", "import_", "Make a cache of features that you already have."),
+}
+
+
+def _command(name: str) -> Any:
+    """The click command for one entry, its module imported now."""
+    import typer
+
+    module, function, _ = COMMANDS[name]
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    loaded = importlib.import_module(f"rdmf_pipelines.commands.{module}")
+    app.command(name=name.split()[-1])(getattr(loaded, function))
+    return typer.main.get_command(app)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "rdmf: find the moments in a video that a sentence describes, and the clips worth watching.",
+            "",
+            "  rdmf extract --dataset charades",
+            "  rdmf train --features features/charades.h5",
+            "  rdmf eval",
+            "",
+            "Commands (each answers --help):",
+            *lines,
+            "",
+            "Exit codes: 0 done, 1 done with failures that were listed, 2 bad input.",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; turns an InputError into one line and exit code 2."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    if not args or args[0] in {"--help", "-h", "help"}:
+        print(_overview())
+        raise SystemExit(0)
+    if args[0] == "--version":
+        from rdmf import __version__
+
+        print(f"rdmf {__version__}")
+        raise SystemExit(0)
+    name = " ".join(args[:2]) if " ".join(args[:2]) in COMMANDS else args[0]
+    if name not in COMMANDS:
+        _unknown(args)
+    rest = args[len(name.split()) :]
+    raise SystemExit(_run(name, rest))
+
+
+def _run(name: str, rest: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    import click
+
+    from rdmf.store import InputError
+
+    try:
+        result = _command(name).main(args=rest, prog_name=f"rdmf {name}", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except InputError as error:
+        return _complain(str(error))
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.exceptions.Abort:
+        return _complain("interrupted", code=130)
+    except click.ClickException as error:
+        return _complain(f"{error.format_message().rstrip('.')}; see `rdmf {name} --help`")
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=130)
+    except BrokenPipeError:
+        # The reader (head, less) went away: not an error; give the interpreter nothing left to flush into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(message: str, code: int = 2) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _unknown(args: list[str]) -> None:
+    import difflib
+
+    group = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
+    if group and (len(args) == 1 or args[1] in {"--help", "-h"}):
+        for name in group:
+            print(f"  rdmf {name:<16}  {COMMANDS[name][2]}")
+        raise SystemExit(0 if len(args) > 1 else 2)
+    wanted = " ".join(args[:2]) if group else args[0]
+    close = difflib.get_close_matches(wanted, COMMANDS, n=1, cutoff=0.4)
+    hint = f" (did you mean 'rdmf {close[0]}'?)" if close else ""
+    raise SystemExit(_complain(f"unknown command '{wanted}'{hint}; `rdmf --help` lists them"))
+
+
+if __name__ == "__main__":
+    main()

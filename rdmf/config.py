@@ -1,0 +1,374 @@
+"""Every setting of the model and the trainer, with its default, its meaning and its check.
+
+A configuration is a set of small frozen sections. Any field can be set from a YAML/JSON file or from the command line as
+`section.field=value` (the section may be left out where the field's name is unique). Unknown names are refused with
+the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from rdmf.store import InputError
+
+
+def _setting(
+    default: Any, help_text: str, *, choices: tuple[Any, ...] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    """A field that knows its help text, its allowed values and its range (inclusive)."""
+    return field(default=default, metadata={"help": help_text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which queries are learnt from, and which decide when to stop."""
+
+    train_split: str = _setting("train", "split to learn from")
+    holdout: float = _setting(
+        0.1,
+        "share of the training *videos* set aside to choose the best epoch and to stop early; 0 keeps all and takes the last epoch",
+        low=0,
+        high=0.9,
+    )
+    val_split: str = _setting("", "use this split instead of a hold-out (then its scores are no longer unseen)")
+    max_tokens: int = _setting(0, "keep the first so many tokens of a query; 0 keeps all", low=0)
+    normalize: bool = _setting(False, "L2-normalise every feature row before the model")
+    allow_missing: bool = _setting(False, "train although some annotated videos have no features in the cache")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes shared by all parts."""
+
+    hidden: int = _setting(256, "width d of the model", low=8)
+    dropout: float = _setting(0.1, "dropout in projections, MLPs and the decoder", low=0, high=0.95)
+    input_dropout: float = _setting(0.3, "dropout on the raw video and text features", low=0, high=0.95)
+    position: bool = _setting(True, "add a sinusoidal encoding of relative time to the video features")
+    context: int = _setting(0, "radius in clips of a depthwise convolution in each block's MLP; 0: none", low=0)
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Temporal diffusion of the video features before the fusion (paper 3.2, Eq. 1-3)."""
+
+    steps: int = _setting(10, "K, number of Euler steps; 0 switches temporal diffusion off", low=0)
+    step_size: float = _setting(1.0, "eta, Euler step", low=0)
+    coefficient: float = _setting(0.1, "initial D; eta * D never exceeds `limit`", low=0)
+    per_channel: bool = _setting(False, "learn one D per channel rather than one for all")
+    limit: float = _setting(
+        0.25,
+        "bound on eta * D that the parametrisation cannot leave: 0.5 keeps the maximum principle, 0.25 also forbids alternation",
+        low=0.01,
+        high=0.5,
+    )
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The fusion of video and text (paper 3.3, Eq. 5-8)."""
+
+    kind: str = _setting(
+        "blocks",
+        "literal: the paper's single Gray-Scott run with pooled text; blocks: residual runs whose kinetics the query sets; "
+        "cross-attention: no reaction-diffusion (the ablation)",
+        choices=("literal", "blocks", "cross-attention"),
+    )
+    blocks: int = _setting(2, "number of residual blocks (kinds blocks and cross-attention)", low=1)
+    steps: int = _setting(5, "N, Euler steps of the reaction-diffusion system", low=1)
+    step_size: float = _setting(1.0, "eta, Euler step of the reaction-diffusion system", low=1e-3, high=2.0)
+    integrator: str = _setting(
+        "split",
+        "euler: the paper's forward Euler; split: diffuse, then react with exact consumption (bounded at any step)",
+        choices=("split", "euler"),
+    )
+    video: str = _setting("activator", "the role of the video field", choices=("activator", "substrate"))
+    d_video: float = _setting(0.2, "initial diffusion coefficient of the video field", low=0)
+    d_text: float = _setting(0.1, "initial diffusion coefficient of the text field", low=0)
+    feed: float = _setting(0.04, "initial feed rate F", low=1e-4, high=0.5)
+    kill: float = _setting(0.06, "initial kill rate k", low=1e-4, high=0.5)
+    order: str = _setting(
+        "none",
+        "constraint on the coefficients, by construction: none; paper: D_video > D_text; turing: the inhibitor (substrate) diffuses faster",
+        choices=("none", "paper", "turing"),
+    )
+    text_field: str = _setting(
+        "attention",
+        "how the text field starts (kind blocks): pooled (constant in time) or attention (each clip attends to the tokens)",
+        choices=("pooled", "attention"),
+    )
+    scales: int = _setting(
+        4,
+        "kind blocks: number of time scales of the fields; channel group g diffuses on a grid coarser by 2^g",
+        low=1,
+        high=8,
+    )
+    heads: int = _setting(4, "attention heads where attention is used", low=1)
+    residual: bool = _setting(True, "add the video features before the fusion to the fused ones")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The DETR head (paper 3.5)."""
+
+    queries: int = _setting(100, "number of moment queries", low=1)
+    layers: int = _setting(2, "decoder layers", low=1)
+    heads: int = _setting(4, "attention heads", low=1)
+    runs: int = _setting(
+        6, "how many maximum-sum runs of the saliency pattern start moment queries, per level; 0: none", low=0
+    )
+    levels: tuple[float, ...] = _setting(
+        (0.0, -1.0, 1.0, -2.0, 2.0), "levels subtracted from the saliency logit before the runs are read"
+    )
+    aux_loss: bool = _setting(True, "apply the moment losses after every decoder layer")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of Eq. 17 and the costs of the matcher."""
+
+    saliency: float = _setting(4.0, "weight of the saliency BCE (Eq. 14)", low=0)
+    contrast: float = _setting(0.0, "weight of the saliency ranking loss (clips inside above clips outside)", low=0)
+    span: float = _setting(10.0, "weight of the smooth L1 span loss (Eq. 15)", low=0)
+    giou: float = _setting(1.0, "weight of the generalised IoU loss", low=0)
+    label: float = _setting(4.0, "weight of the classification loss (Eq. 15)", low=0)
+    iou: float = _setting(4.0, "weight of the IoU regression (Eq. 16)", low=0)
+    background: float = _setting(0.1, "weight of the no-moment class in the classification loss", low=0, high=1)
+    smooth: float = _setting(0.05, "beta of the smooth L1 loss, in units of the video's duration", low=1e-4)
+    iou_queries: str = _setting("all", "which moment queries learn to predict their IoU", choices=("all", "matched"))
+    cost_span: float = _setting(10.0, "matcher: weight of L1", low=0)
+    cost_giou: float = _setting(1.0, "matcher: weight of generalised IoU", low=0)
+    cost_label: float = _setting(4.0, "matcher: weight of the class probability", low=0)
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The final score of a moment (Eq. 13) and what is kept."""
+
+    balance: float = _setting(0.5, "weight of the class probability against the predicted IoU", low=0, high=1)
+    combine: str = _setting(
+        "geometric", "sum: weighted sum; geometric: weighted geometric mean", choices=("sum", "geometric")
+    )
+    nms: float = _setting(
+        0.7, "drop moments that overlap a better one by more than this IoU; 1 keeps all", low=0, high=1
+    )
+    top_k: int = _setting(10, "moments kept per query", low=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation."""
+
+    epochs: int = _setting(50, "passes over the training queries", low=1)
+    batch: int = _setting(16, "queries in a batch", low=1)
+    lr: float = _setting(3e-4, "peak learning rate of AdamW", low=0)
+    weight_decay: float = _setting(1e-2, "decoupled weight decay", low=0)
+    clip_norm: float = _setting(1.0, "gradient norm limit; 0: none", low=0)
+    warmup: float = _setting(0.05, "share of the steps spent warming up", low=0, high=1)
+    schedule: str = _setting("cosine", "learning rate after the warm-up", choices=("cosine", "constant", "step"))
+    ema: float = _setting(
+        0.99, "decay of the running average of the weights that is evaluated and saved; 0: none", low=0, high=0.99999
+    )
+    patience: int = _setting(15, "stop after so many epochs without a better hold-out score; 0: never", low=0)
+    monitor: str = _setting(
+        "mean", "hold-out score to maximise", choices=("mean", "R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP")
+    )
+    amp: str = _setting("auto", "auto: bfloat16 on a GPU that has it; off: float32", choices=("auto", "off"))
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N")
+    resident_gib: float = _setting(0.0, "GPU memory the cache may take, in GiB; 0: half of what is free", low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for section in dataclasses.fields(self):
+            part = getattr(self, section.name)
+            for f in dataclasses.fields(part):
+                _check(f"{section.name}.{f.name}", getattr(part, f.name), f)
+        for name, heads in (("fusion.heads", self.fusion.heads), ("decoder.heads", self.decoder.heads)):
+            if self.model.hidden % heads:
+                raise InputError(f"model.hidden={self.model.hidden} is not divisible by {name}={heads}")
+        if self.model.hidden % self.fusion.scales:
+            raise InputError(f"model.hidden={self.model.hidden} is not divisible by fusion.scales={self.fusion.scales}")
+        if self.decoder.runs * len(self.decoder.levels) > self.decoder.queries:
+            raise InputError(
+                f"decoder.runs={self.decoder.runs} for {len(self.decoder.levels)} levels need more than the "
+                f"decoder.queries={self.decoder.queries} there are; lower decoder.runs or raise decoder.queries"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same configuration back."""
+        out: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return out
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], *, where: str = "configuration") -> Config:
+        """Nested {section: {field: value}}; whatever is left out keeps its default."""
+        return Config().updated(_flatten(values, where=where), where=where)
+
+    def updated(self, overrides: Mapping[str, Any], *, where: str = "--set") -> Config:
+        """A copy with `section.field` (or an unambiguous `field`) replaced.
+
+        Raises:
+            InputError: an unknown name (the nearest known one is given), or a value of the wrong type or range.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in overrides.items():
+            section, key = _resolve(name, where)
+            hints = get_type_hints(type(getattr(self, section)))
+            changes.setdefault(section, {})[key] = _convert(f"{section}.{key}", value, hints[key])
+        parts = {s: dataclasses.replace(getattr(self, s), **c) for s, c in changes.items()}
+        return dataclasses.replace(self, **parts)
+
+
+def settings() -> dict[str, dataclasses.Field[Any]]:
+    """Every known setting by its full name, in order."""
+    hints = get_type_hints(Config)
+    return {f"{s.name}.{f.name}": f for s in dataclasses.fields(Config) for f in dataclasses.fields(hints[s.name])}
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with rdmf."""
+    return sorted(p.name[:-5] for p in resources.files("rdmf.presets").iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(
+    preset: str | None = None, file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Defaults, then the preset, then the file (YAML or JSON), then the overrides."""
+    config = Config()
+    if preset is not None:
+        if preset not in presets():
+            raise InputError(
+                f"unknown preset '{preset}'{_nearest(preset, presets())}; there are: {', '.join(presets())}"
+            )
+        text = (resources.files("rdmf.presets") / f"{preset}.yaml").read_text(encoding="utf-8")
+        config = config.updated(
+            _flatten(yaml.safe_load(text) or {}, where=f"preset {preset}"), where=f"preset {preset}"
+        )
+    if file is not None:
+        config = config.updated(_flatten(_read_file(file), where=str(file)), where=str(file))
+    return config.updated(overrides or {})
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
+    """["train.lr=1e-3", ...] as {name: value}, values read as YAML."""
+    out: dict[str, Any] = {}
+    for item in assignments:
+        name, sign, value = item.partition("=")
+        if not sign or not name.strip():
+            raise InputError(f"--set {item}: write it as name=value, e.g. --set train.lr=1e-4")
+        try:
+            out[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {item}: cannot read the value '{value}'") from None
+    return out
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise InputError(f"configuration file not found: {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML or JSON ({error})") from None
+    if values is None:
+        raise InputError(f"{path}: the configuration file is empty")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected sections of settings, found {type(values).__name__}")
+    return values
+
+
+def _flatten(values: Any, *, where: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected sections of settings, found {type(values).__name__}")
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": v for key, v in value.items()})
+        else:
+            flat[str(name)] = value
+    return flat
+
+
+def _resolve(name: str, where: str) -> tuple[str, str]:
+    known = settings()
+    if name in known:
+        section, _, key = name.partition(".")
+        return section, key
+    matches = [k for k in known if k.split(".")[1] == name]
+    if len(matches) == 1:
+        section, _, key = matches[0].partition(".")
+        return section, key
+    if matches:
+        raise InputError(f"{where}: '{name}' could be {' or '.join(matches)}; write the full name")
+    raise InputError(f"{where}: unknown setting '{name}'{_nearest(name, list(known))}; `rdmf train --list` shows all")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """'; did you mean X?' for the closest known name, comparing also without the section."""
+    by_tail = {k.split(".")[-1]: k for k in known}
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = close or [
+        by_tail[t] for t in difflib.get_close_matches(name.split(".")[-1], list(by_tail), n=1, cutoff=0.5)
+    ]
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    """YAML's value as the field's type; YAML 1.1 reads 1e-3 as a string, so numbers are parsed again."""
+    try:
+        if kind is bool:
+            if not isinstance(value, bool):
+                raise ValueError
+            return value
+        if kind is int:
+            if isinstance(value, bool) or float(value) != int(float(value)):
+                raise ValueError
+            return int(float(value))
+        if kind is float:
+            if isinstance(value, bool):
+                raise ValueError
+            return float(value)
+        if kind is str:
+            return "" if value is None else str(value)
+        items = value if isinstance(value, (list, tuple)) else str(value).split(",")
+        return tuple(float(v) for v in items)
+    except (TypeError, ValueError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a list of numbers")
+        raise InputError(f"{name}={value!r}: expected {expected}") from None
+
+
+def _check(name: str, value: Any, f: dataclasses.Field[Any]) -> None:
+    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
+    if choices and value not in choices:
+        raise InputError(
+            f"{name}='{value}'{_nearest(str(value), choices)}: choose one of {', '.join(map(str, choices))}"
+        )
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            if not abs(number) < float("inf"):
+                raise InputError(f"{name}={number}: must be finite")
+            if (low is not None and number < low) or (high is not None and number > high):
+                span = f"at least {low}" if high is None else f"between {low} and {high}"
+                raise InputError(f"{name}={number}: must be {span}")

@@ -1,0 +1,36 @@
+"""What the model is given: a batch of (query, video) pairs, padded, with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B queries, each with its own video of L_b <= L clips and M_b <= M tokens.
+
+    Attributes:
+        video: (B, L, d_v) clip features.
+        video_mask: (B, L) bool, True where valid; the valid clips come first.
+        edges: (B, L + 1) clip i covers [edges[i], edges[i + 1]) as a share of the video's duration; constant in padding.
+        text: (B, M, d_t) token features.
+        text_mask: (B, M) bool, True where valid.
+    """
+
+    video: Tensor
+    video_mask: Tensor
+    edges: Tensor
+    text: Tensor
+    text_mask: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) number of valid clips."""
+        return self.video_mask.sum(1)
+
+    @property
+    def centres(self) -> Tensor:
+        """(B, L) centre of each clip as a share of the duration."""
+        return (self.edges[:, 1:] + self.edges[:, :-1]) / 2

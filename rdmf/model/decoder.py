@@ -1,0 +1,145 @@
+"""The moment decoder: DETR queries started from the saliency pattern, refined, scored and given a predicted IoU (paper 3.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdmf.config import DecoderConfig, ModelConfig
+from rdmf.model.batch import Batch
+from rdmf.model.layers import Attention, FeedForward, mlp, sine
+from rdmf.model.runs import best_runs
+from rdmf.model.spans import inverse_sigmoid, to_centre, to_edges
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one decoder layer says of Q moments.
+
+    Attributes:
+        spans: (B, Q, 2) (centre, width) as shares of the duration, each in (0, 1).
+        labels: (B, Q) logit that the query is a moment.
+        ious: (B, Q) logit of the predicted IoU.
+    """
+
+    spans: Tensor
+    labels: Tensor
+    ious: Tensor
+
+
+class Integral:
+    """Means of a clip-wise feature over arbitrary spans, by one cumulative sum: linear in L, any number of spans."""
+
+    def __init__(self, features: Tensor, batch: Batch) -> None:
+        """features (B, L, d)."""
+        self.edges = batch.edges.float().contiguous()
+        size = (self.edges[:, 1:] - self.edges[:, :-1]) * batch.video_mask  # (B, L)
+        self.upto = nn.functional.pad((features.float() * size[..., None]).cumsum(1), (0, 0, 1, 0))  # (B, L + 1, d)
+        self.covered = nn.functional.pad(size.cumsum(1), (1, 0))[..., None]  # (B, L + 1, 1)
+        self.ends = self.edges[:, -1:]
+
+    def mean(self, start: Tensor, end: Tensor) -> Tensor:
+        """Mean feature over [start, end), (B, Q) each, to (B, Q, d); zero where the span holds no video."""
+        total, covered = (self._at(t, end) - self._at(t, start) for t in (self.upto, self.covered))
+        return total / covered.clamp_min(1e-4)
+
+    def _at(self, table: Tensor, time: Tensor) -> Tensor:
+        """Piecewise linear interpolation of a cumulative table at times (B, Q)."""
+        time = torch.minimum(torch.maximum(time.float(), self.edges[:, :1]), self.ends).contiguous()
+        index = torch.searchsorted(self.edges, time, right=True).clamp(1, self.edges.shape[1] - 1) - 1
+        low, high = self.edges.gather(1, index), self.edges.gather(1, index + 1)
+        share = ((time - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)[..., None]
+        width = table.shape[-1]
+        below = table.gather(1, index[..., None].expand(-1, -1, width))
+        above = table.gather(1, (index + 1)[..., None].expand(-1, -1, width))
+        return below + share * (above - below)
+
+
+def pattern_spans(saliency: Tensor, batch: Batch, levels: tuple[float, ...], runs: int) -> Tensor:
+    """Spans read off a saliency pattern: the best maximum-sum runs of (logit - level) for every level.
+
+    Args:
+        saliency: (B, L) logits.
+        levels, runs: see DecoderConfig.
+
+    Returns:
+        (B, len(levels) * runs, 2) (centre, width), level by level, best run first.
+    """
+    spans = []
+    for level in levels:
+        first, last, _ = best_runs(saliency - level, batch.video_mask, runs)
+        spans.append(torch.stack((batch.edges.gather(1, first), batch.edges.gather(1, last + 1)), -1))
+    return to_centre(torch.cat(spans, 1))
+
+
+class DecoderLayer(nn.Module):
+    """Look at what lies inside and beside the span, at the other queries, at the whole video; then move the span."""
+
+    def __init__(self, model: ModelConfig, config: DecoderConfig) -> None:
+        super().__init__()
+        d = model.hidden
+        self.look = nn.Sequential(nn.LayerNorm(3 * d), nn.Linear(3 * d, d))
+        self.self_norm, self.cross_norm = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.self_attention = Attention(d, config.heads, model.dropout)
+        self.cross_attention = Attention(d, config.heads, model.dropout)
+        self.place = nn.Linear(2 * d, d)
+        self.drop = nn.Dropout(model.dropout)
+        self.mix = FeedForward(d, model.dropout)
+        self.move = mlp(d, d, 2)
+        # The first prediction is the reference itself: what the pattern shows must not be unlearnt before it is used.
+        nn.init.zeros_(self.move[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.move[-1].bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, query: Tensor, spans: Tensor, integral: Integral, memory: Tensor, keys: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """query (B, Q, d) and spans (B, Q, 2) to the next ones; memory and keys (B, L, d), mask (B, L)."""
+        start, end = to_edges(spans).unbind(-1)
+        margin = (end - start) / 2
+        around = (integral.mean(start, end), integral.mean(start - margin, start), integral.mean(end, end + margin))
+        query = query + self.look(torch.cat(around, -1))
+        place = self.place(torch.cat([sine(x, query.shape[-1]) for x in spans.unbind(-1)], -1))
+        x = self.self_norm(query)
+        query = query + self.drop(self.self_attention(x + place, x + place, x))
+        query = query + self.drop(self.cross_attention(self.cross_norm(query) + place, keys, memory, mask))
+        query = self.mix(query)
+        return query, torch.sigmoid(inverse_sigmoid(spans) + self.move(query))
+
+
+class Decoder(nn.Module):
+    """100 moment queries (paper): the first start from runs of the pattern, the others from learnt spans."""
+
+    def __init__(self, model: ModelConfig, config: DecoderConfig) -> None:
+        super().__init__()
+        d = model.hidden
+        self.config = config
+        self.seeds = config.runs * len(config.levels)
+        self.content = nn.Parameter(torch.randn(config.queries, d) * 0.02)
+        learnt = config.queries - self.seeds
+        # Learnt references start spread over centres and widths rather than all in one place.
+        grid = torch.stack((torch.rand(learnt), torch.rand(learnt) ** 2 * 0.9 + 0.05), -1)
+        self.reference = nn.Parameter(inverse_sigmoid(grid))
+        self.text = nn.Linear(d, d)
+        self.layers = nn.ModuleList(DecoderLayer(model, config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(d)
+        self.label, self.iou = nn.Linear(d, 1), mlp(d, d, 1)
+
+    def forward(self, fused: Tensor, text: Tensor, saliency: Tensor, batch: Batch) -> list[Moments]:
+        """fused (B, L, d), pooled text (B, d), saliency logits (B, L): the moments after each layer, last layer last."""
+        size, _, width = fused.shape
+        spans = torch.sigmoid(self.reference)[None].expand(size, -1, -1)
+        if self.seeds:
+            read = pattern_spans(saliency.detach().float(), batch, self.config.levels, self.config.runs)
+            spans = torch.cat((read.to(spans.dtype), spans), 1)
+        query = (self.content[None] + self.text(text)[:, None]).expand(size, -1, -1)
+        integral = Integral(fused, batch)
+        keys = fused + sine(batch.centres, width).to(fused.dtype)
+        out = []
+        for layer in self.layers:
+            query, spans = layer(query, spans, integral, fused, keys, batch.video_mask)
+            told = self.norm(query)
+            out.append(Moments(spans.float(), self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()))
+            spans = spans.detach()
+        return out

@@ -1,0 +1,113 @@
+"""Temporal diffusion of clip features (paper 3.2, Eq. 1-3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rdmf.config import DiffusionConfig
+
+
+def laplacian(field: Tensor, mask: Tensor) -> Tensor:
+    """1-D Laplacian with no-flux ends at each video's own first and last valid clip (Eq. 2).
+
+    Args:
+        field: (B, L, d).
+        mask: (B, L) bool, True where valid, valid clips first.
+
+    Returns:
+        (B, L, d): the sum over valid neighbours of `field[j] - field[i]`; 0 in padding.
+    """
+    flux = (field[:, 1:] - field[:, :-1]) * (mask[:, 1:] & mask[:, :-1])[..., None].to(field.dtype)  # (B, L - 1, d)
+    return nn.functional.pad(flux, (0, 0, 0, 1)) - nn.functional.pad(flux, (0, 0, 1, 0))
+
+
+def diffuse_by_steps(field: Tensor, mask: Tensor, rate: Tensor, steps: int) -> Tensor:
+    """`steps` explicit Euler steps of the heat equation (Eq. 3): the definition, against which the fast form is tested.
+
+    Args:
+        field: (B, L, d).
+        mask: (B, L) bool.
+        rate: eta * D, scalar or (d,), at most 1/2.
+        steps: K.
+    """
+    for _ in range(steps):
+        field = field + rate * laplacian(field, mask)
+    return field
+
+
+def step_kernel(rate: Tensor, steps: int) -> Tensor:
+    """Coefficients of `(1 + r (z - 2 + 1/z))^K`, which K Euler steps are away from the ends.
+
+    Args:
+        rate: eta * D, (c,) with c = 1 or d.
+
+    Returns:
+        (c, 2K + 1), symmetric, each row summing to 1.
+    """
+    kernel = torch.ones_like(rate)[:, None]
+    r = rate[:, None]
+    for _ in range(steps):
+        wide = nn.functional.pad(kernel, (1, 1))
+        kernel = (1 - 2 * r) * wide + r * nn.functional.pad(kernel, (2, 0)) + r * nn.functional.pad(kernel, (0, 2))
+    return kernel
+
+
+def diffuse(field: Tensor, mask: Tensor, rate: Tensor, steps: int) -> Tensor:
+    """The same map as `diffuse_by_steps` in one pass over time, exactly, for any K.
+
+    No-flux ends are half-sample symmetric extension, so K steps are one convolution of width 2K + 1 over each video
+    mirrored at its own ends (mirrored again and again where it is shorter than K clips).
+
+    Args and returns: see `diffuse_by_steps`.
+    """
+    if steps == 0:
+        return field
+    batch, length, width = field.shape
+    lengths = mask.sum(1).clamp_min(1)[:, None]  # (B, 1)
+    place = torch.arange(-steps, length + steps, device=field.device)[None]  # (1, L + 2K)
+    folded = torch.remainder(place, 2 * lengths)
+    source = torch.where(folded < lengths, folded, 2 * lengths - 1 - folded).clamp(0, length - 1)
+    mirrored = field.gather(1, source[..., None].expand(-1, -1, width))  # (B, L + 2K, d)
+    kernel = step_kernel(rate.reshape(-1).to(torch.float32), steps).to(field.dtype)  # (c, 2K + 1)
+    if kernel.shape[0] == 1:
+        lines = mirrored.transpose(1, 2).reshape(batch * width, 1, -1)
+        out = nn.functional.conv1d(lines, kernel[:, None]).reshape(batch, width, length).transpose(1, 2)
+    else:
+        out = nn.functional.conv1d(mirrored.transpose(1, 2), kernel[:, None], groups=width).transpose(1, 2)
+    return torch.where(mask[..., None], out, field)
+
+
+def bounded(raw: Tensor, limit: float) -> Tensor:
+    """A positive rate below `limit` for every real number an optimiser may reach."""
+    return limit * torch.sigmoid(raw)
+
+
+def unbounded(value: float, limit: float) -> float:
+    """The number that `bounded` turns into `value`; values at or beyond the ends are pulled just inside."""
+    share = min(max(value / limit, 1e-3), 1 - 1e-3)
+    return math.log(share / (1 - share))
+
+
+class TemporalDiffusion(nn.Module):
+    """K steps of heat flow along time with a learnt coefficient (Eq. 1-3).
+
+    eta * D = limit * sigmoid(raw), so no optimiser step can leave the stable range: with limit 1/2 the maximum principle
+    holds, with 1/4 no mode alternates in sign.
+    """
+
+    def __init__(self, config: DiffusionConfig, width: int) -> None:
+        super().__init__()
+        self.steps, self.limit = config.steps, config.limit
+        start = unbounded(config.step_size * config.coefficient, config.limit)
+        self.raw = nn.Parameter(torch.full((width if config.per_channel else 1,), start))
+
+    def rate(self) -> Tensor:
+        """eta * D, (1,) or (d,), in (0, limit)."""
+        return bounded(self.raw, self.limit)
+
+    def forward(self, video: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, d) and its (B, L) mask to the diffused (B, L, d)."""
+        return diffuse(video, mask, self.rate(), self.steps)

@@ -1,0 +1,140 @@
+"""The Gray-Scott reaction-diffusion system along time (paper 3.3, Eq. 5-8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdmf.config import FusionConfig
+from rdmf.model.diffusion import bounded, unbounded
+
+#: eta * D never exceeds this: explicit diffusion keeps the maximum principle and no mode alternates in sign.
+DIFFUSION_LIMIT = 0.25
+#: F and k never exceed this, so that with eta <= 2 the linear decay of a step stays below 1.
+RATE_LIMIT = 0.25
+
+
+@dataclass(frozen=True)
+class Kinetics:
+    """Rates of the system; each a tensor that broadcasts against (B, L, d). Diffusion is already multiplied by eta.
+
+    Attributes:
+        activator, substrate: eta * D of each species, in (0, 1/4).
+        feed, kill: F and k, in (0, 1/4).
+    """
+
+    activator: Tensor
+    substrate: Tensor
+    feed: Tensor
+    kill: Tensor
+
+
+def spread(field: Tensor, mask: Tensor, scales: int) -> Tensor:
+    """Laplacian with no-flux ends, channel group g of `scales` reaching 2^g clips to each side.
+
+    A neighbour beyond the video's own ends gives no flux, as in `rdmf.model.diffusion.laplacian` (which this is for one
+    scale). Coarser groups see the field on a sparser grid: their effective D is 4^g times larger at the same step limit.
+    """
+    if scales == 1:
+        return _reach(field, mask, 1)
+    return torch.cat([_reach(part, mask, 2**g) for g, part in enumerate(field.chunk(scales, -1))], -1)
+
+
+def _reach(field: Tensor, mask: Tensor, distance: int) -> Tensor:
+    if distance >= field.shape[1]:
+        return torch.zeros_like(field)
+    both = (mask[:, distance:] & mask[:, :-distance])[..., None].to(field.dtype)
+    flux = (field[:, distance:] - field[:, :-distance]) * both
+    return nn.functional.pad(flux, (0, 0, 0, distance)) - nn.functional.pad(flux, (0, 0, distance, 0))
+
+
+def gray_scott(
+    activator: Tensor,
+    substrate: Tensor,
+    mask: Tensor,
+    rates: Kinetics,
+    *,
+    steps: int,
+    step_size: float,
+    scales: int = 1,
+    integrator: str = "split",
+) -> tuple[Tensor, Tensor]:
+    """N steps of a' = D_a lap(a) + a a s - (F + k) a,  s' = D_s lap(s) - a a s + F (1 - s).
+
+    `euler` is the paper's forward Euler (Eq. 7-8). `split` diffuses first, then reacts with the substrate's own exact
+    consumption `s (1 - exp(-eta a a))`: of the same order, but s stays in [0, 1] and a stays non-negative and bounded by
+    1 / (eta (F + k)) whatever the rates, where Euler at a large step can overdraw the substrate and blow up.
+
+    Args:
+        activator, substrate: (B, L, d), at the start in [0, 1].
+        mask: (B, L) bool.
+        rates: see Kinetics.
+        steps: N.
+        step_size: eta.
+        scales: see `spread`.
+        integrator: "euler" or "split".
+
+    Returns:
+        activator, substrate: (B, L, d) after N steps; padding keeps values that mean nothing.
+    """
+    a, s = activator, substrate
+    decay = step_size * (rates.feed + rates.kill)
+    feed = step_size * rates.feed
+    for _ in range(steps):
+        spread_a, spread_s = rates.activator * spread(a, mask, scales), rates.substrate * spread(s, mask, scales)
+        if integrator == "euler":
+            reacted = step_size * a * a * s
+            a, s = a + spread_a + reacted - decay * a, s + spread_s - reacted + feed * (1 - s)
+        else:
+            a, s = a + spread_a, s + spread_s
+            reacted = s * -torch.expm1(-step_size * a * a)
+            a, s = a + reacted - decay * a, s - reacted + feed * (1 - s)
+    return a, s
+
+
+class Rates(nn.Module):
+    """Kinetics kept inside their bounds by construction; constant, or shifted by the query.
+
+    Args:
+        config: initial coefficients, step size, roles and the constraint on their order.
+        width: d, number of channels.
+        query_width: width of the pooled query that sets the kinetics, or None for one learnt scalar per rate (the paper).
+    """
+
+    def __init__(self, config: FusionConfig, width: int, query_width: int | None) -> None:
+        super().__init__()
+        self.order, self.video = config.order, config.video
+        eta = config.step_size
+        start = torch.tensor(
+            [
+                unbounded(eta * config.d_video, DIFFUSION_LIMIT),
+                unbounded(eta * config.d_text, DIFFUSION_LIMIT),
+                unbounded(config.feed, RATE_LIMIT),
+                unbounded(config.kill, RATE_LIMIT),
+            ]
+        )
+        self.raw = nn.Parameter(start[:, None].repeat(1, width if query_width is not None else 1))  # (4, 1 or d)
+        self.shift = nn.Linear(query_width, 4 * width) if query_width is not None else None
+        if self.shift is not None:
+            nn.init.normal_(self.shift.weight, std=0.02)
+            nn.init.zeros_(self.shift.bias)
+
+    def forward(self, query: Tensor | None = None) -> Kinetics:
+        """(B, query_width) or None to rates of shape (B, 1, d) or (1,)."""
+        raw = self.raw
+        if self.shift is not None and query is not None:
+            raw = raw + self.shift(query).unflatten(-1, (4, -1))  # (B, 4, d)
+            raw_video, raw_text, raw_feed, raw_kill = (r[:, None] for r in raw.unbind(1))  # each (B, 1, d)
+        else:
+            raw_video, raw_text, raw_feed, raw_kill = raw.unbind(0)
+        video, text = bounded(raw_video, DIFFUSION_LIMIT), bounded(raw_text, DIFFUSION_LIMIT)
+        # An order is kept by construction: the smaller coefficient is a share of the larger one.
+        if self.order == "paper":
+            text = video * torch.sigmoid(raw_text)
+        activator, substrate = (video, text) if self.video == "activator" else (text, video)
+        if self.order == "turing":
+            raw_activator = raw_video if self.video == "activator" else raw_text
+            activator = substrate * torch.sigmoid(raw_activator)
+        return Kinetics(activator, substrate, bounded(raw_feed, RATE_LIMIT), bounded(raw_kill, RATE_LIMIT))

@@ -1,0 +1,58 @@
+"""1-D spans as (start, end) or (centre, width), and their overlaps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_edges(spans: Tensor) -> Tensor:
+    """(..., 2) of (centre, width) to (start, end)."""
+    centre, width = spans.unbind(-1)
+    return torch.stack((centre - width / 2, centre + width / 2), -1)
+
+
+def to_centre(spans: Tensor) -> Tensor:
+    """(..., 2) of (start, end) to (centre, width)."""
+    start, end = spans.unbind(-1)
+    return torch.stack(((start + end) / 2, end - start), -1)
+
+
+def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU of spans given as (start, end); a and b (..., 2) broadcast against each other.
+
+    IoU is in [0, 1], generalised IoU in (-1, 1]; both are 0 for two empty spans at one place.
+    """
+    left, right = torch.maximum(a[..., 0], b[..., 0]), torch.minimum(a[..., 1], b[..., 1])
+    inter = (right - left).clamp_min(0)
+    union = (a[..., 1] - a[..., 0]).clamp_min(0) + (b[..., 1] - b[..., 0]).clamp_min(0) - inter
+    hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
+    tiny = torch.finfo(a.dtype).eps
+    iou = inter / union.clamp_min(tiny)
+    return iou, iou - (hull - union).clamp_min(0) / hull.clamp_min(tiny)
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-4) -> Tensor:
+    """Logit of x clamped to [eps, 1 - eps]."""
+    x = x.clamp(eps, 1 - eps)
+    return torch.log(x / (1 - x))
+
+
+def suppress(spans: Tensor, scores: Tensor, limit: float) -> Tensor:
+    """Greedy non-maximum suppression, batched.
+
+    Args:
+        spans: (B, Q, 2) as (start, end).
+        scores: (B, Q).
+        limit: a span that overlaps a better, kept one by more than this IoU is dropped.
+
+    Returns:
+        (B, Q) bool, True where kept.
+    """
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    ranked = spans.gather(1, order[..., None].expand(-1, -1, 2))
+    over = overlap(ranked[:, :, None], ranked[:, None])[0] > limit  # (B, Q, Q)
+    keep = torch.ones_like(scores, dtype=torch.bool)
+    for i in range(spans.shape[1] - 1):
+        keep[:, i + 1 :] &= ~(over[:, i, i + 1 :] & keep[:, i, None])
+    return torch.zeros_like(keep).scatter(1, order, keep)

@@ -1,0 +1,160 @@
+"""A finished (or running) training run: its model, and where its features came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rdmf.config import Config
+from rdmf.model import RDMF
+from rdmf.predict import clip_saliency, predict_one
+from rdmf.store import Cache, InputError, Provenance, differing_fields
+from rdmf.train.checkpoint import load_weights, read_json
+from rdmf.train.targets import clip_edges
+
+#: Format of a run directory; raised when an older rdmf could not read a newer run.
+RUN_SCHEMA = 1
+
+
+@dataclass
+class Run:
+    """A trained model with everything needed to use it.
+
+    Attributes:
+        path: the run directory. config: its settings. model: in evaluation mode.
+        provenance, fingerprint: of the cache it was trained on; prediction on a new video must extract the same way.
+        features: the path of that cache, as it was given. metrics: the summary of the training.
+    """
+
+    path: Path
+    config: Config
+    model: RDMF
+    provenance: Provenance
+    fingerprint: str
+    features: Path
+    metrics: dict[str, Any]
+
+    def predict_features(
+        self,
+        features: NDArray[Any],
+        times: NDArray[Any],
+        duration: float,
+        tokens: NDArray[Any],
+        *,
+        top_k: int = 10,
+        clip_length: float | None = None,
+        device: str = "auto",
+    ) -> dict[str, Any]:
+        """Moments and saliency of one video for one query, any length.
+
+        Args:
+            features: (L, d_v). times: (L, 2) seconds. duration: seconds. tokens: (M, d_t).
+            top_k: moments at most. clip_length: seconds of a clip in `pred_saliency_scores`; default: the rows' own.
+
+        Returns:
+            `pred_relevant_windows` [[start, end, score], ...] in seconds, best first; `saliency` (L,) with `times` (L, 2);
+            `pred_saliency_scores`, one per clip.
+        """
+        where = pick_device(device)
+        edges = clip_edges(np.asarray(times, dtype=np.float64), np.array([0, len(features)]), np.array([duration]))
+        moments, saliency = predict_one(
+            self.model.to(where), features, edges, duration, tokens, top_k=top_k, device=where
+        )
+        length = clip_length or float(np.median(np.diff(edges)) * duration)
+        return {
+            "pred_relevant_windows": moments,
+            "saliency": saliency.tolist(),
+            "times": np.asarray(times, dtype=np.float64).tolist(),
+            "pred_saliency_scores": clip_saliency(saliency, edges, duration, length).tolist(),
+        }
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one; anything torch cannot use is refused in one line."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def load_run(path: str | Path, *, weights: str = "best") -> Run:
+    """Read a run directory (or a checkpoint file inside it).
+
+    Args:
+        weights: "best" or "last".
+
+    Raises:
+        InputError: not a run, damaged, or of a newer format.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        path, weights = path.parent, path.stem
+    if not path.is_dir():
+        raise InputError(f"no run at {path}; `rdmf train` writes runs under runs/")
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is not a run: it has no config.json")
+    saved = read_json(path / "config.json")
+    if not isinstance(saved, dict) or saved.get("schema") != RUN_SCHEMA:
+        found = saved.get("schema") if isinstance(saved, dict) else None
+        raise InputError(
+            f"{path / 'config.json'}: run format {found}, this rdmf reads {RUN_SCHEMA}; use the rdmf that made it"
+        )
+    try:
+        config = Config.from_dict(saved["config"], where=str(path / "config.json"))
+        provenance = Provenance(**saved["provenance"])
+        model = RDMF(config, int(saved["video_dim"]), int(saved["text_dim"]))
+        fingerprint, features = str(saved["fingerprint"]), Path(saved["features"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path / 'config.json'}: damaged ({error})") from None
+    state = load_weights(path / f"{weights}.safetensors")
+    fit(model, state, path / f"{weights}.safetensors")
+    summary = read_json(path / "summary.json") if (path / "summary.json").is_file() else {}
+    return Run(path, config, model.eval(), provenance, fingerprint, features, summary)
+
+
+def fit(model: RDMF, state: dict[str, torch.Tensor], where: Path) -> None:
+    """Load weights strictly; what does not fit is named."""
+    own = model.state_dict()
+    odd = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+    if odd:
+        raise InputError(f"{where}: does not fit its configuration; {len(odd)} tensors differ, the first is '{odd[0]}'")
+    model.load_state_dict(state)
+
+
+def refuse_mismatch(run: Run, cache: Cache) -> None:
+    """A model must see the features it was trained on.
+
+    Raises:
+        InputError: other widths or another fingerprint; the differing settings are named.
+    """
+    if (cache.d_video, cache.d_text) != (run.model.video_dim, run.model.text_dim):
+        raise InputError(
+            f"{run.path} takes {run.model.video_dim}-d video and {run.model.text_dim}-d text features, "
+            f"{cache.path} has {cache.d_video} and {cache.d_text}; evaluate on the cache it was trained on"
+        )
+    if cache.fingerprint != run.fingerprint:
+        fields = differing_fields(run.provenance, cache.provenance)
+        raise InputError(
+            f"{cache.path} was extracted otherwise than the features that {run.path} was trained on: {'; '.join(fields)}"
+        )
+
+
+def latest_run(root: str | Path = "runs") -> Path:
+    """The run directory under `root` that was written to last.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [p.parent for p in Path(root).glob("**/best.safetensors")]
+    if not found:
+        raise InputError(f"no trained run under {root}/; train one first: rdmf train --features features/NAME.h5")
+    return max(found, key=lambda p: (p / "best.safetensors").stat().st_mtime)

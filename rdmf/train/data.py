@@ -1,0 +1,174 @@
+"""A whole split in memory, and batches formed from it by index: no per-item Python, no worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rdmf.model.batch import Batch
+from rdmf.store import Cache, InputError
+from rdmf.train.losses import Targets
+from rdmf.train.targets import clip_edges, saliency_targets, window_table
+
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Split:
+    """The queries of one split with everything they need, as flat tensors on one device.
+
+    Ragged things are flat with (start, length) per query. Build with `Split.load`.
+
+    Attributes:
+        rows, edges: video features (N, d_v) as stored and clip edges (N + V,), one more edge than clips a video.
+        tokens: (T, d_t) token features as stored.
+        row_start, row_count, edge_start, token_start, token_count: (Q,) int64, where each query finds its own.
+        windows (Q, W, 2), window_mask (Q, W): shares of the duration.
+        saliency, saliency_known: flat over the clips of every query, from `saliency_start` (Q,).
+        durations: (Q,) seconds. index: (Q,) rows of the cache's query table. video_index: (Q,).
+    """
+
+    rows: Tensor
+    edges: Tensor
+    tokens: Tensor
+    row_start: Tensor
+    row_count: Tensor
+    edge_start: Tensor
+    token_start: Tensor
+    token_count: Tensor
+    windows: Tensor
+    window_mask: Tensor
+    saliency: Tensor
+    saliency_known: Tensor
+    saliency_start: Tensor
+    durations: NDArray[np.float64]
+    index: Ints
+    video_index: Ints
+
+    @staticmethod
+    def load(
+        cache: Cache,
+        index: Ints,
+        *,
+        device: torch.device,
+        max_tokens: int = 0,
+        rows: tuple[Tensor, Tensor] | None = None,
+    ) -> Split:
+        """Queries `index` of the cache (all must have their video).
+
+        Args:
+            rows: (video rows, token rows) already in memory, to share them between splits.
+        """
+        table = cache.queries
+        videos = table.video_index[index]
+        if (videos < 0).any():
+            raise InputError(f"{cache.path}: query {table.qids[int(index[np.argmax(videos < 0)])]} has no features")
+        video_rows, token_rows = rows or load_rows(cache, device)
+        offsets = cache.row_offsets
+        edges = clip_edges(cache.times_rows(), offsets, cache.durations)
+        edge_offsets = offsets + np.arange(len(offsets))
+        durations = cache.durations[videos]
+        windows, window_mask = window_table(table, index, durations)
+        counts = np.diff(offsets)[videos]
+        start = np.concatenate(([0], np.cumsum(counts)))[:-1]
+        target, known = saliency_targets(table, index, edges, edge_offsets[videos], counts, durations)
+        texts = table.text_index[index]
+        token_counts = np.diff(cache.token_offsets)[texts]
+        if max_tokens:
+            token_counts = np.minimum(token_counts, max_tokens)
+
+        def put(values: NDArray[np.generic]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+        return Split(
+            rows=video_rows,
+            edges=put(edges.astype(np.float32)),
+            tokens=token_rows,
+            row_start=put(offsets[:-1][videos]),
+            row_count=put(counts),
+            edge_start=put(edge_offsets[:-1][videos]),
+            token_start=put(cache.token_offsets[:-1][texts]),
+            token_count=put(token_counts),
+            windows=put(windows.astype(np.float32)),
+            window_mask=put(window_mask),
+            saliency=put(target.astype(np.float32)),
+            saliency_known=put(known),
+            saliency_start=put(start),
+            durations=durations,
+            index=np.asarray(index, dtype=np.int64),
+            video_index=videos,
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, which: Tensor) -> tuple[Batch, Targets]:
+        """Queries `which` (B,) int64 on the split's device, padded to the longest of them."""
+        count = self.row_count[which]
+        length = int(count.max())
+        place = torch.arange(length, device=which.device)[None]  # (1, L)
+        mask = place < count[:, None]
+        inside = torch.minimum(place, count[:, None] - 1)
+        edge = torch.minimum(torch.arange(length + 1, device=which.device)[None], count[:, None])
+        tokens = self.token_count[which]
+        spot = torch.arange(int(tokens.max()), device=which.device)[None]
+        flat = self.saliency_start[which][:, None] + inside
+        batch = Batch(
+            video=self.rows[self.row_start[which][:, None] + inside].float() * mask[..., None],
+            video_mask=mask,
+            edges=self.edges[self.edge_start[which][:, None] + edge],
+            text=self.tokens[self.token_start[which][:, None] + torch.minimum(spot, tokens[:, None] - 1)].float()
+            * (spot < tokens[:, None])[..., None],
+            text_mask=spot < tokens[:, None],
+        )
+        targets = Targets(
+            windows=self.windows[which],
+            window_mask=self.window_mask[which],
+            saliency=self.saliency[flat] * mask,
+            saliency_mask=self.saliency_known[flat] & mask,
+        )
+        return batch, targets
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Indices of one pass, (B,) each: in order of length without a generator, else shuffled in buckets of like length.
+
+        A bucket is 8 batches of a random permutation sorted by length, so that a batch carries little padding and still
+        changes from epoch to epoch. With the generator's state, the order is reproducible.
+        """
+        count = self.row_count.cpu()
+        if generator is None:
+            for part in torch.argsort(count, dim=0, stable=True).split(size):
+                yield part.to(self.row_count.device)
+            return
+        order = torch.randperm(len(self), generator=generator)
+        bucket = 8 * size
+        sorted_parts = [part[torch.argsort(count[part], dim=0, stable=True)] for part in order.split(bucket)]
+        batches = [b for part in sorted_parts for b in part.split(size)]
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[i].to(self.row_count.device)
+
+
+def load_rows(cache: Cache, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All video and token features of a cache on a device, in the dtype they are stored in: one contiguous read each.
+
+    Raises:
+        InputError: NaN or infinity, with the name of the video.
+    """
+    rows = torch.from_numpy(np.ascontiguousarray(cache.video_rows()))
+    # A sum is NaN or infinite where any term is; float32 cannot overflow on finite float16.
+    finite = torch.isfinite(rows.float().sum(1)) if rows.numel() else torch.ones(0, dtype=torch.bool)
+    if not bool(finite.all()):
+        row = int(torch.nonzero(~finite)[0, 0])
+        vid = cache.vids[int(np.searchsorted(cache.row_offsets, row, side="right")) - 1]
+        raise InputError(
+            f"{cache.path}: video '{vid}' has NaN or infinite features (row {row}); `rdmf features verify` lists all such videos"
+        )
+    tokens = torch.from_numpy(np.ascontiguousarray(cache.text_rows()))
+    if not bool(torch.isfinite(tokens.float().sum())):
+        raise InputError(f"{cache.path}: NaN or infinite text features; extract the text again")
+    return rows.to(device), tokens.to(device)

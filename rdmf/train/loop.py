@@ -1,0 +1,360 @@
+"""The training loop: a feature cache in, a run directory out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rdmf import __version__
+from rdmf.config import Config, load_config
+from rdmf.model import RDMF
+from rdmf.model.rdmf import describe
+from rdmf.predict import predict_split_arrays
+from rdmf.run import RUN_SCHEMA, fit, load_run, pick_device
+from rdmf.store import Cache, InputError, open_cache
+from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
+from rdmf.train.curves import draw_curves
+from rdmf.train.data import Split, load_rows
+from rdmf.train.losses import total_loss
+from rdmf.train.monitor import monitor_scores
+from rdmf.train.progress import Progress
+from rdmf.train.schedule import Average, rate_at
+
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class State:
+    """Everything about a training run that changes; saved whole after every epoch."""
+
+    model: RDMF
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights that are evaluated and saved: the running average where there is one."""
+        return self.average.values if self.average else self.model.state_dict()
+
+    def save(self, path: Path) -> None:
+        save_resume(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": (self.average.values, self.average.steps) if self.average else None,
+                "counters": [self.epoch, self.step, self.best, self.best_epoch, self.seconds],
+                "history": json.dumps(self.history),
+            },
+        )
+
+    def load(self, path: Path) -> None:
+        saved = load_resume(path)
+        fit(self.model, saved["model"], path)
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average and saved["average"]:
+            values, self.average.steps = saved["average"]
+            self.average.values = {k: v.to(self.average.values[k].device) for k, v in values.items()}
+        self.epoch, self.step, self.best, self.best_epoch, self.seconds = saved["counters"]
+        self.history = json.loads(saved["history"])
+
+
+def train(
+    features: str | Path,
+    out: str | Path,
+    *,
+    preset: str | None = None,
+    config_file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    quiet: bool = False,
+    stop_after: int | None = None,
+) -> Path:
+    """Train a model on a feature cache; everything else it needs is in the cache.
+
+    Args:
+        features: the cache. out: the run directory to write.
+        preset, config_file, overrides: settings, later ones win. seed: of weights, order and dropout.
+        resume: go on where the run in `out` stopped (start it where there is none, so that a requeued job can always say
+            so); on the CPU the result is the same, bit for bit, as without the stop.
+        stop_after: leave off after so many epochs as if interrupted (the schedule still spans `train.epochs`).
+
+    Returns:
+        the run directory: config.json, best.safetensors, last.safetensors, resume.pt, metrics.jsonl, summary.json, curves.png.
+
+    Raises:
+        InputError: settings, cache or run directory that cannot be used; training that diverged.
+    """
+    out = Path(out)
+    config = load_config(preset, config_file, overrides)
+    with open_cache(features) as cache:
+        learn, watch = choose_queries(cache, config)
+        device = pick_device(config.train.device)
+        saved = {
+            "schema": RUN_SCHEMA,
+            "rdmf": __version__,
+            "config": config.to_dict(),
+            "preset": preset,
+            "seed": seed,
+            "features": str(features),
+            "fingerprint": cache.fingerprint,
+            "provenance": {
+                "video": cache.provenance.video,
+                "text": cache.provenance.text,
+                "notes": cache.provenance.notes,
+            },
+            "video_dim": cache.d_video,
+            "text_dim": cache.d_text,
+        }
+        _prepare(out, saved, resume)
+        rows = load_rows(cache, residence(cache, device, config))
+        data = Split.load(cache, learn, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
+        held = (
+            Split.load(cache, watch, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
+            if len(watch)
+            else None
+        )
+    progress = Progress(config.train.epochs, quiet=quiet)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = RDMF(config, saved["video_dim"], saved["text_dim"]).to(device)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, config), lr=config.train.lr, fused=device.type == "cuda" or None
+        )
+        state = State(model, optimizer, Average(model, config.train.ema) if config.train.ema else None)
+        if resume and (out / "resume.pt").is_file():
+            state.load(out / "resume.pt")
+            progress.say(f"going on after epoch {state.epoch}")
+        where = f"{len(data)} queries" + (f", {len(held)} held out" if held else "")
+        progress.say(f"training on {where} · {describe(model)} · {device} · {out}")
+        _run_epochs(state, data, held, config, out, seed, progress, stop_after)
+    progress.close()
+    _summarise(state, config, out, seed, data, held)
+    return out
+
+
+def choose_queries(cache: Cache, config: Config) -> tuple[Ints, Ints]:
+    """Rows of the query table to learn from and to watch, by whole videos, the same for every seed.
+
+    Raises:
+        InputError: missing videos without `data.allow_missing`, or nothing to learn from.
+    """
+    table = cache.queries
+    learn = cache.select(config.data.train_split)
+    watch = cache.select(config.data.val_split) if config.data.val_split else np.zeros(0, dtype=np.int64)
+    missing = sorted({table.vids[int(i)] for i in np.concatenate((learn, watch)) if table.video_index[i] < 0})
+    if missing and not config.data.allow_missing:
+        raise InputError(
+            f"{cache.path}: {len(missing)} annotated videos have no features ({', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}); extract them, or train without them by --set data.allow_missing=true"
+        )
+    learn, watch = learn[table.video_index[learn] >= 0], watch[table.video_index[watch] >= 0]
+    labelled = (np.diff(table.window_offsets) > 0) | (np.diff(table.saliency_offsets) > 0)
+    learn = learn[labelled[learn]]
+    if not len(learn):
+        raise InputError(
+            f"{cache.path}: split '{config.data.train_split}' has no query with windows or saliency to learn from"
+        )
+    if not config.data.val_split and config.data.holdout > 0:
+        videos = np.unique(table.video_index[learn])
+        count = round(config.data.holdout * len(videos))
+        if 0 < count < len(videos):
+            chosen = np.random.default_rng(20240607).permutation(videos)[:count]
+            aside = np.isin(table.video_index[learn], chosen)
+            learn, watch = learn[~aside], learn[aside]
+    return learn, watch
+
+
+def residence(cache: Cache, device: torch.device, config: Config) -> torch.device:
+    """Where the features live: on the GPU where they fit, else in memory."""
+    if device.type != "cuda":
+        return torch.device("cpu")
+    room = config.train.resident_gib * 2**30 or torch.cuda.mem_get_info(device)[0] / 2
+    size = 4 * (cache.n_rows * cache.d_video + int(cache.token_offsets[-1]) * cache.d_text)
+    return device if size < room else torch.device("cpu")
+
+
+def parameter_groups(model: torch.nn.Module, config: Config) -> list[dict[str, Any]]:
+    """Weight decay for matrices only: norms, biases, references and physical rates must not be pulled towards zero."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    free = {n for n, p in named if p.ndim < 2 or n.endswith((".raw", ".reference", ".content"))}
+    return [
+        {"params": [p for n, p in named if n not in free], "weight_decay": config.train.weight_decay},
+        {"params": [p for n, p in named if n in free], "weight_decay": 0.0},
+    ]
+
+
+def _run_epochs(
+    state: State,
+    data: Split,
+    held: Split | None,
+    config: Config,
+    out: Path,
+    seed: int,
+    progress: Progress,
+    stop_after: int | None,
+) -> None:
+    train_config, device = config.train, next(state.model.parameters()).device
+    amp = (
+        torch.bfloat16
+        if device.type == "cuda" and train_config.amp == "auto" and torch.cuda.is_bf16_supported()
+        else None
+    )
+    total = train_config.epochs * -(-len(data) // train_config.batch)
+    watched = RDMF(config, state.model.video_dim, state.model.text_dim).to(device)
+    _write_history(out, state.history)
+    while state.epoch < (stop_after or train_config.epochs):
+        if _out_of_patience(state, config, held):
+            break
+        begun = time.monotonic()
+        # Order and dropout of an epoch depend on (seed, epoch) alone, so a resumed run repeats them exactly.
+        torch.manual_seed(seed * 100_003 + state.epoch)
+        generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
+        loss, losses = _one_epoch(state, data, config, generator, total, amp)
+        state.epoch += 1
+        spent = time.monotonic() - begun
+        scores: dict[str, float] = {}
+        if held:
+            watched.load_state_dict(state.weights())
+            scores = monitor_scores(*predict_split_arrays(watched, held, amp=amp), held)
+        monitored = scores.get(train_config.monitor, scores.get("mean", float(state.epoch)))
+        better = monitored > state.best
+        if better:
+            state.best, state.best_epoch = monitored, state.epoch
+        state.seconds += time.monotonic() - begun
+        state.history.append(
+            {
+                "epoch": state.epoch,
+                "step": state.step,
+                "loss": loss,
+                "losses": losses,
+                "scores": scores,
+                "monitored": monitored,
+                "lr": train_config.lr * rate_at(state.step, total, train_config),
+                "seconds": round(spent, 3),
+                "samples_per_second": round(len(data) / max(spent, 1e-9), 1),
+            }
+        )
+        about = {"epoch": str(state.epoch), "format": "pt"}
+        save_weights(out / "last.safetensors", state.weights(), about)
+        if better:
+            save_weights(out / "best.safetensors", state.weights(), about)
+        state.save(out / "resume.pt")
+        _write_history(out, state.history)
+        progress.epoch(state.epoch, loss, scores, best=better and bool(scores), rate=len(data) / max(spent, 1e-9))
+
+
+def _one_epoch(
+    state: State, data: Split, config: Config, generator: torch.Generator, total: int, amp: torch.dtype | None
+) -> tuple[float, dict[str, float]]:
+    """One pass; returns the mean loss and its mean parts. The device is asked for them once, at the end."""
+    device = next(state.model.parameters()).device
+    state.model.train()
+    sums: dict[str, torch.Tensor] = {}
+    batches = 0
+    for which in data.batches(config.train.batch, generator):
+        batch, targets = data.batch(which)
+        if batch.video.device != device:
+            batch, targets = _moved(batch, device), _moved(targets, device)
+        rate = rate_at(state.step, total, config.train)
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.train.lr * rate
+        with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
+            output = state.model(batch)
+        loss, parts = total_loss(output, targets, config)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.train.clip_norm:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
+        state.optimizer.step()
+        state.step += 1
+        batches += 1
+        if state.average:
+            state.average.update(state.model)
+        for name, value in {"total": loss.detach(), **parts}.items():
+            sums[name] = sums[name] + value if name in sums else value
+    means = {name: float(value) / batches for name, value in sums.items()}
+    if not np.isfinite(means["total"]):
+        raise InputError(
+            f"training diverged in epoch {state.epoch + 1}: the loss is {means['total']}; lower train.lr "
+            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) and use --resume"
+        )
+    return means.pop("total"), means
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    return type(part)(**{k: v.to(device, non_blocking=True) for k, v in vars(part).items()})
+
+
+def _out_of_patience(state: State, config: Config, held: Split | None) -> bool:
+    patience = config.train.patience
+    return bool(held and patience and state.epoch - state.best_epoch >= patience and state.epoch > 0)
+
+
+def _prepare(out: Path, saved: dict[str, Any], resume: bool) -> None:
+    """Claim the run directory; refuse to overwrite another run, or to resume one made otherwise."""
+    existing = out / "config.json"
+    if resume and existing.is_file():
+        old = read_json(existing)
+        for key in ("config", "seed", "fingerprint", "video_dim", "text_dim"):
+            if old.get(key) != saved[key]:
+                what = _first_difference(old.get(key), saved[key], key)
+                raise InputError(f"cannot resume {out}: {what}; resume with the settings it was started with")
+    elif not resume and existing.exists():
+        raise InputError(f"{out} already holds a run; go on with --resume, or choose another --out")
+    try:
+        write_json(existing, saved)
+    except OSError as error:
+        raise InputError(f"cannot write the run directory {out}: {error.strerror}") from None
+
+
+def _first_difference(old: Any, new: Any, name: str) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                return _first_difference(old.get(key), new.get(key), f"{name}.{key}")
+    return f"{name} was {old!r}, now {new!r}"
+
+
+def _write_history(out: Path, history: list[dict[str, Any]]) -> None:
+    from rdmf.train.checkpoint import write_atomically
+
+    text = "".join(json.dumps(h) + "\n" for h in history)
+    write_atomically(out / "metrics.jsonl", lambda p: p.write_text(text, encoding="utf-8") and None)
+
+
+def _summarise(state: State, config: Config, out: Path, seed: int, data: Split, held: Split | None) -> None:
+    best = next((h for h in state.history if h["epoch"] == state.best_epoch), None)
+    write_json(
+        out / "summary.json",
+        {
+            "epochs": state.epoch,
+            "best_epoch": state.best_epoch,
+            "holdout": (best or {}).get("scores", {}),
+            "monitor": config.train.monitor if held else "last epoch",
+            "train_queries": len(data),
+            "holdout_queries": len(held) if held else 0,
+            "seconds": round(state.seconds, 1),
+            "samples_per_second": float(np.median([h["samples_per_second"] for h in state.history]))
+            if state.history
+            else 0.0,
+            "seed": seed,
+        },
+    )
+    if state.history:
+        draw_curves(state.history, out / "curves.png")
+        load_run(out)  # what was written must read back before it is called done

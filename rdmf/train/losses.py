@@ -1,0 +1,105 @@
+"""Every loss of the paper (3.6, Eq. 14-17), batched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdmf.config import Config, LossConfig
+from rdmf.model.decoder import Moments
+from rdmf.model.rdmf import Output
+from rdmf.model.spans import overlap, to_centre, to_edges
+from rdmf.train.matcher import match, match_cost
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of a batch.
+
+    Attributes:
+        windows: (B, W, 2) (start, end) as shares of the duration, padded with zeros.
+        window_mask: (B, W) bool, valid windows first.
+        saliency: (B, L) in [0, 1].
+        saliency_mask: (B, L) bool, True where a clip's saliency is known.
+    """
+
+    windows: Tensor
+    window_mask: Tensor
+    saliency: Tensor
+    saliency_mask: Tensor
+
+
+def saliency_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Binary cross-entropy (Eq. 14), averaged over the valid clips of each query and then over the queries that have any.
+
+    Averaging by query first gives a short video the same say as a long one.
+    """
+    mask = targets.saliency_mask.to(logits.dtype)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.saliency.to(logits.dtype), reduction="none")
+    per_query = (loss * mask).sum(1) / mask.sum(1).clamp_min(1)
+    has = (mask.sum(1) > 0).to(logits.dtype)
+    return (per_query * has).sum() / has.sum().clamp_min(1)
+
+
+def contrast_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Clips inside the moment against all clips: -log of the softmax mass that falls on the positives, by query."""
+    known = targets.saliency_mask
+    positive = known & (targets.saliency > 0.5)
+    usable = positive.any(1) & (known & ~positive).any(1)
+    low = torch.finfo(logits.dtype).min
+    every = torch.logsumexp(logits.masked_fill(~known, low), 1)
+    inside = torch.logsumexp(logits.masked_fill(~positive, low), 1)
+    loss = torch.where(usable, every - inside, torch.zeros_like(every))
+    return loss.sum() / usable.sum().clamp_min(1)
+
+
+def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Span, generalised IoU, label and IoU losses of one decoder layer (Eq. 15, 16).
+
+    Queries without windows contribute nothing (no window annotation is not the same as no moment).
+    """
+    chosen = match(match_cost(moments, targets.windows, config), targets.window_mask)  # (B, W)
+    valid = targets.window_mask
+    count = valid.sum().clamp_min(1)
+    picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))  # (B, W, 2)
+    l1 = nn.functional.smooth_l1_loss(picked, to_centre(targets.windows), beta=config.smooth, reduction="none").sum(-1)
+    giou = 1 - overlap(to_edges(picked), targets.windows)[1]
+    annotated = valid.any(1)[:, None].expand_as(moments.labels)  # (B, Q)
+    hit = torch.zeros_like(moments.labels, dtype=torch.bool)
+    hit |= (chosen[..., None] == torch.arange(hit.shape[1], device=hit.device)).any(1)
+    label = nn.functional.binary_cross_entropy_with_logits(
+        moments.labels, hit.to(moments.labels.dtype), reduction="none"
+    )
+    weight = torch.where(hit, 1.0, config.background) * annotated
+    with torch.no_grad():
+        every = overlap(to_edges(moments.spans)[:, :, None], targets.windows[:, None])[0]  # (B, Q, W)
+        reached = every.masked_fill(~valid[:, None], 0).amax(-1)  # best IoU with any window
+    learns = (annotated if config.iou_queries == "all" else hit).to(label.dtype)
+    # Mean absolute error is Eq. 16; matched queries weigh as much as all others together, for most of those overlap nothing.
+    weight_iou = learns * torch.where(hit, learns.sum() / hit.sum().clamp_min(1), torch.ones_like(learns))
+    iou = (torch.sigmoid(moments.ious) - reached).abs()
+    return {
+        "span": (l1 * valid).sum() / count,
+        "giou": (giou * valid).sum() / count,
+        "label": (label * weight).sum() / weight.sum().clamp_min(1e-6),
+        "iou": (iou * weight_iou).sum() / weight_iou.sum().clamp_min(1e-6),
+    }
+
+
+def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum (Eq. 17) and its parts, the parts unweighted and detached."""
+    weights = config.loss
+    parts = {"saliency": saliency_loss(output.saliency, targets)}
+    total = weights.saliency * parts["saliency"]
+    if weights.contrast:
+        parts["contrast"] = contrast_loss(output.saliency, targets)
+        total = total + weights.contrast * parts["contrast"]
+    if targets.windows.shape[1]:
+        layers = output.layers if config.decoder.aux_loss else output.layers[-1:]
+        for moments in layers:
+            found = moment_losses(moments, targets, weights)
+            parts.update(found)
+            total = total + sum(getattr(weights, name) * value for name, value in found.items())
+    return total, {name: value.detach() for name, value in parts.items()}

@@ -1,0 +1,47 @@
+"""Learning rate over the course of training, and the running average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from rdmf.config import TrainConfig
+
+
+def rate_at(step: int, total: int, config: TrainConfig) -> float:
+    """Factor on the peak learning rate at step `step` of `total`: linear warm-up, then cosine, constant or one drop."""
+    warm = max(1, round(config.warmup * total))
+    if step < warm:
+        return (step + 1) / warm
+    if config.schedule == "constant":
+        return 1.0
+    share = (step - warm) / max(1, total - warm)
+    if config.schedule == "step":
+        return 1.0 if share < 0.8 else 0.1
+    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+class Average:
+    """Exponential moving average of a model's weights; early on the decay is smaller, so that it starts from the data.
+
+    Args:
+        model: the model whose weights are followed; its buffers are followed too.
+        decay: e.g. 0.999.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model's weights by one step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        state = model.state_dict()
+        floats = [k for k, v in self.values.items() if v.is_floating_point()]
+        torch._foreach_lerp_([self.values[k] for k in floats], [state[k] for k in floats], 1 - decay)
+        for k in self.values.keys() - set(floats):
+            self.values[k].copy_(state[k])
