@@ -20,6 +20,7 @@ _HOMES = {
     "query_blind_baseline": "baselines",
     "text_only_baseline": "baselines",
     "query_blind_oracle": "baselines",
+    "both_baselines": "baselines",
     "tvsum_metrics": "tvsum",
     "youtube_metrics": "tvsum",
     "paired_t_test": "significance",

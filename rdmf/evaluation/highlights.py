@@ -57,7 +57,9 @@ def clip_seconds(records: Sequence[Record], rows: Ints) -> Floats:
     values = [records[row].get("clip_length") for row in rows]
     for row, value in zip(rows, values, strict=True):
         if value is not None and not _positive(value):
-            raise InputError(f"{where(records, int(row), 'annotation')}: clip_length must be a positive number of seconds")
+            raise InputError(
+                f"{where(records, int(row), 'annotation')}: clip_length must be a positive number of seconds"
+            )
     return np.array([CLIP_SECONDS if value is None else value for value in values], dtype=np.float64)
 
 
@@ -130,7 +132,7 @@ def hit_at_one(saliency: Ragged, positive: Bools, n_clips: Ints) -> Bools:
     scores, _ = saliency.padded(-np.inf)
     best = scores.argmax(axis=1)
     inside = (best < n_clips) & (saliency.counts > 0)
-    any_annotator = positive.any(axis=1)
+    any_annotator = np.asarray(positive.any(axis=1))
     hits: Bools = inside & any_annotator[np.arange(len(best)), np.where(inside, best, 0)]
     return hits
 

@@ -44,16 +44,19 @@ class MomentTable:
 
     def rows(self, index: Ints | Bools) -> MomentTable:
         """The queries at `index`."""
-        return MomentTable(
-            self.predicted[index], self.n_predicted[index], self.annotated[index], self.present[index]
-        )
+        return MomentTable(self.predicted[index], self.n_predicted[index], self.annotated[index], self.present[index])
 
     def with_lengths(self, low_seconds: float, high_seconds: float) -> MomentTable:
         """Only annotated windows with low < length <= high, and only queries that have such a window."""
         length = self.annotated[..., 1] - self.annotated[..., 0]
         kept = self.present & (length > low_seconds) & (length <= high_seconds)
         table = MomentTable(self.predicted, self.n_predicted, self.annotated, kept)
-        return table.rows(kept.any(axis=1))
+        return table.rows(table.answerable)
+
+    @property
+    def answerable(self) -> Bools:
+        """(N,) which queries have an annotated window."""
+        return np.asarray(self.present.any(axis=1))
 
     def __len__(self) -> int:
         return len(self.predicted)
@@ -104,8 +107,8 @@ def recall_at(table: MomentTable, k: int, threshold: float) -> Bools:
     windows = table.predicted[:, :k]
     nearest = paired_iou(windows[:, :, None], table.annotated[:, None])  # (N, k, G)
     shown = np.arange(windows.shape[1]) < table.n_predicted[:, None]
-    hits: Bools = ((nearest >= threshold) & table.present[:, None] & shown[..., None]).any(axis=(1, 2))
-    return hits
+    hits = (nearest >= threshold) & table.present[:, None] & shown[..., None]
+    return np.asarray(hits.any(axis=(1, 2)))
 
 
 def average_precisions(table: MomentTable, thresholds: Sequence[float] = IOU_THRESHOLDS) -> Floats:

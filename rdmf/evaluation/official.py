@@ -60,7 +60,8 @@ def evaluate(
 
     Args:
         predictions: records with qid, pred_relevant_windows and/or pred_saliency_scores.
-        annotations: records with qid, relevant_windows, and for highlights duration, relevant_clip_ids, saliency_scores.
+        annotations: records with qid, relevant_windows, and for highlights duration, relevant_clip_ids and
+            saliency_scores.
         allow_partial: score the queries in both rather than refuse ids that differ.
 
     Returns:
@@ -76,15 +77,15 @@ def evaluate(
     if table.windows is not None:
         truth = annotated_windows(annotations).rows(annotated)
         answered = moments.MomentTable.build(table.windows.rows(predicted), truth)
-        answered = answered.rows(answered.present.any(axis=1))
+        answered = answered.rows(answered.answerable)
         if len(answered):
-            scores = _moment_retrieval(answered)
-            sections.update(scores)
-            brief.update(_brief_moments(scores))
+            moment_scores = _moment_retrieval(answered)
+            sections.update(moment_scores)
+            brief.update(_brief_moments(moment_scores))
     if table.saliency is not None:
-        scores = _highlights(table, annotations, predicted, annotated)
-        sections.update(scores)
-        brief.update({f"{level}-{key[3:]}": value for level, pair in scores.items() for key, value in pair.items()})
+        levels = _highlights(table, annotations, predicted, annotated)
+        sections.update(levels)
+        brief.update({f"{level}-{key[3:]}": value for level, pair in levels.items() for key, value in pair.items()})
     return {"brief": brief, **dict(sorted(sections.items()))}
 
 

@@ -33,7 +33,7 @@ class RecordFile(list[Record]):
 
 
 def where(records: Sequence[Record], index: int, what: str) -> str:
-    """How an error names record `index`: "preds.jsonl, line 12 (qid 7)", or "prediction 12 (qid 7)" for a plain list."""
+    """How an error names a record: "preds.jsonl, line 12 (qid 7)", or for a plain list "prediction 12 (qid 7)"."""
     record = records[index]
     qid = f" (qid {record['qid']!r})" if isinstance(record, dict) and "qid" in record else ""
     if isinstance(records, RecordFile):
@@ -72,7 +72,9 @@ def read_jsonl(path: str | Path) -> RecordFile:
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            reason = (
+                f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            )
             hint = "; this looks like one JSON array, expected one object a line" if line.strip() == "[" else ""
             raise InputError(f"{path}, line {number}: not JSON ({reason}){hint}") from None
         if not isinstance(record, dict):

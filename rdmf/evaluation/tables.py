@@ -61,7 +61,7 @@ class Ragged:
 
 
 def numbers(rows: Sequence[Any], width: int | None) -> Ragged | None:
-    """Rows of numbers (width None), or rows of `width`-tuples of numbers, as float64; None where anything else turns up.
+    """Rows of numbers (width None), or rows of `width`-tuples of numbers, as float64; None where anything else is.
 
     JSON's true and false are not numbers here, nor are strings that look like numbers.
     """
@@ -71,7 +71,7 @@ def numbers(rows: Sequence[Any], width: int | None) -> Ragged | None:
     flat: Iterable[Any] = chain.from_iterable(rows)
     if width is not None:
         items = list(flat)
-        if any(type(item) is not list and type(item) is not tuple or len(item) != width for item in items):
+        if any((type(item) is not list and type(item) is not tuple) or len(item) != width for item in items):
             return None
         flat = chain.from_iterable(items)
     cells = list(flat)
@@ -185,9 +185,7 @@ def _has(records: Sequence[Record], key: str) -> bool:
     return True
 
 
-def match(
-    predicted: Sequence[int | str], annotated: Sequence[int | str], *, allow_partial: bool
-) -> tuple[Ints, Ints]:
+def match(predicted: Sequence[int | str], annotated: Sequence[int | str], *, allow_partial: bool) -> tuple[Ints, Ints]:
     """Which prediction answers which annotation: (K,) indices into both, in the order of the predictions.
 
     Raises:
