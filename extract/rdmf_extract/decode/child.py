@@ -1,4 +1,4 @@
-"""The decoder process: reads requests from its connection, decodes, and answers with messages; frames go by `FrameRing`.
+"""The decoder process: takes requests from its connection, decodes, and answers with messages and a `FrameRing`.
 
 Started as a fresh interpreter (never forked: the parent may hold torch, threads and a GPU), importing numpy and the
 decoders only. Standard error is a file that the parent made: Decord's and FFmpeg's complaints land there to be read.

@@ -12,19 +12,22 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rdmf_extract.decode.events import DecodeError, DecoderDisagreesError, Event, Finished, Frame
 from rdmf_extract.decode.geometry import center_crop, resized
 from rdmf_extract.decode.probe import Probe
 from rdmf_extract.sampling import Sampling
 from rdmf_extract.windows import Timeline
 
-# While its decoding thread works, Decord counts polls as "retries": 64 fail on healthy files, the default of 10240 lets a
-# damaged end spin for long. Read once, when the library loads.
+# While its decoding thread works, Decord counts polls as "retries": 64 fail on healthy files, the default of 10240 lets
+# a damaged end spin for long. Read once, when the library loads.
 EOF_RETRIES = "2048"
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "matroska")
 CODECS = ("h264", "hevc", "mpeg4")
 DAMAGE = re.compile(
-    r"\[\w+ @ 0x[0-9a-f]+\].*(error|invalid|corrupt|conceal|missing|truncat|exceed|damaged|no frame)", re.I
+    r"\[\w+ @ 0x[0-9a-f]+\] *(.*(?:error|invalid|corrupt|conceal|missing|truncat|exceed|damaged|no frame).*)", re.I
 )
 
 
@@ -77,17 +80,17 @@ def read_decord(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> I
             tick()
             seconds = stamp - times[0]
             if last is not None and timeline.advance(seconds):
-                yield Frame(last_seconds, center_crop(last.asnumpy(), sampling.crop))
+                yield Frame(last_seconds, _picture(last, (high, wide), sampling.crop))
             last, last_seconds = frame, seconds
             count += 1
-        image = center_crop(last.asnumpy(), sampling.crop)
+        image = _picture(last, (high, wide), sampling.crop)
     except StopIteration as error:
         raise DecoderDisagreesError(f"Decord stopped at frame {count} of {len(times)}") from error
     except decord.DECORDError as error:
         raise DecodeError(f"Decord failed: {_short(error)}") from error
     damage = DAMAGE.search(_log_since(mark))
     if damage:
-        raise DecoderDisagreesError(f"Decord met damaged data: {damage.group(0)[:120]}")
+        raise DecoderDisagreesError(f"Decord met damaged data: {damage.group(1)[:120]}")
     yield Frame(last_seconds, image)
     yield Finished(
         last_seconds + probe.last_seconds, count, 1.0, f"decord {decord.__version__}", first_seconds=times[0]
@@ -106,6 +109,14 @@ def load_decord() -> Any:
     except (ImportError, OSError) as error:
         raise DecodeError(f"Decord is not usable here: {error}") from error
     return decord
+
+
+def _picture(frame: Any, size: tuple[int, int], crop: int) -> NDArray[np.uint8]:
+    """The centre of a frame. Decord derives the channels from a padded line, and gets 4 where frames are narrow."""
+    image: NDArray[np.uint8] = frame.asnumpy()
+    if image.shape != (*size, 3):
+        raise DecoderDisagreesError(f"Decord gave a frame of shape {image.shape} where {(*size, 3)} was asked for")
+    return center_crop(image, crop)
 
 
 def _check_times(reader: Any, times: tuple[float, ...]) -> None:

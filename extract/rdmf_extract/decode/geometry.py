@@ -13,7 +13,7 @@ def resized(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def upright(image: NDArray[np.uint8], rotation_degrees: int) -> NDArray[np.uint8]:
-    """Apply a file's display rotation (counter-clockwise degrees, as FFmpeg reports it), to the nearest quarter turn."""
+    """Apply a display rotation (counter-clockwise degrees, as FFmpeg reports it), to the nearest quarter turn."""
     turns = round(rotation_degrees / 90) % 4
     return np.rot90(image, turns) if turns else image
 

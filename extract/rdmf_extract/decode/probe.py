@@ -133,7 +133,7 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
             corrupt_packets=corrupt,
             discarded_packets=discarded,
             expected_frames=max(len(times) or packets, stream.frames - discarded),
-            header_seconds=_header_seconds(container, stream, base),
+            header_seconds=_header_seconds(container, stream, base, min(times, default=0.0)),
             frame_seconds=1.0 / float(rate) if rate else 0.0,
             last_seconds=(times[max(times)] if times else 0.0)
             or (1.0 / float(rate) if rate else UNKNOWN_FRAME_SECONDS),
@@ -152,19 +152,19 @@ def _rotation(packet: Any) -> int | None:
         return None
 
 
-def _header_seconds(container: Any, stream: Any, base: float) -> float:
+def _header_seconds(container: Any, stream: Any, base: float, first_seconds: float) -> float:
     if stream.duration:
         return float(stream.duration) * base
-    tag = stream.metadata.get("DURATION", "")  # Matroska keeps a stream's length as "00:00:10.333000000"
-    parts = tag.split(":")
+    # Matroska keeps the time at which a stream ends, counted from zero, as "00:00:10.333000000".
+    parts = stream.metadata.get("DURATION", "").split(":")
     if len(parts) == 3:
         try:
-            return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+            return max(0.0, int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2]) - first_seconds)
         except ValueError:
             return 0.0
     # The container's own length counts audio too, so it speaks for the video only where there is nothing else.
     alone = len(container.streams) == 1 and container.duration
-    return container.duration / 1e6 if alone else 0.0
+    return max(0.0, container.duration / 1e6 - max(0.0, first_seconds)) if alone else 0.0
 
 
 def _reason(error: BaseException) -> str:

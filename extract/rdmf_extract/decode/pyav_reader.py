@@ -30,17 +30,18 @@ def read_pyav(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> Ite
     from av.video.reformatter import VideoReformatter
 
     packets = _Packets(probe)
-    reformatter = VideoReformatter()
-    options = (
-        {"threads": 1} if "threads" in (reformatter.reformat.__doc__ or "") else {}
-    )  # newer PyAV scales on all cores
+    reformatter: Any = VideoReformatter()  # one for all frames: it keeps the scaler's tables
+    # Newer PyAV scales on all cores unless told not to; older PyAV has no such option.
+    options = {"threads": 1} if "threads" in (reformatter.reformat.__doc__ or "") else {}
     timeline = Timeline(sampling)
 
     def picture(frame: Any) -> NDArray[np.uint8]:
         width, height = resized(frame.width, frame.height, sampling.resize)
         # Bilinear is what Decord's filter graph uses; scaling before the crop and in YUV keeps this cheap.
-        small = reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", **options)
-        return np.ascontiguousarray(center_crop(upright(small.to_ndarray(), frame.rotation), sampling.crop))
+        small: NDArray[np.uint8] = reformatter.reformat(
+            frame, width, height, "rgb24", interpolation="BILINEAR", **options
+        ).to_ndarray()
+        return np.ascontiguousarray(center_crop(upright(small, frame.rotation), sampling.crop))
 
     last: Any = None
     last_seconds = 0.0

@@ -1,7 +1,8 @@
 """A decoder process as its parent sees it: events of one video after another, whatever happens to the process.
 
-Decord can abort, or hang inside C++ with the interpreter locked, so that nothing in the same process can stop it. Here a
-hang costs the time limit, a crash costs nothing, and either costs one file at most: PyAV is tried on it in a new process.
+Decord can abort, or hang inside C++ with the interpreter locked, so that nothing in the same process can stop it. Here
+a hang costs the time limit, a crash costs nothing, and either costs one file at most: PyAV is tried on it in a new
+process.
 """
 
 from __future__ import annotations
@@ -91,6 +92,12 @@ class DecoderProcess:
                 handle.close()
         self._process = self._connection = self._log = None
 
+    def interrupt(self) -> None:
+        """End the process from another thread; the one that listens to it finds it gone."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def __enter__(self) -> DecoderProcess:
         return self
 
@@ -150,7 +157,7 @@ class DecoderProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by kill()
         fds = (theirs.fileno(), self._ring.fd)
         side, slots = self.sampling.crop, self._ring.slots
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path))
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path or str(Path.cwd()) for path in sys.path))
         self._process = subprocess.Popen(
             [sys.executable, "-m", self._module, *map(str, (os.getpid(), *fds, side, slots))],
             pass_fds=fds,
@@ -165,7 +172,8 @@ class DecoderProcess:
 
     def _epitaph(self) -> str:
         """Why the process is gone: its exit status and the last thing it wrote."""
-        assert self._process is not None and self._log is not None
+        assert self._process is not None
+        assert self._log is not None
         try:
             status = self._process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
