@@ -7,11 +7,13 @@ damage. The format is described in `features/README.md`.
 from __future__ import annotations
 
 from rdmf.store.cache import Cache, open_cache
+from rdmf.store.describe import describe
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import differing_fields, fingerprint
 from rdmf.store.merge import merge
 from rdmf.store.queries import QueryTable
 from rdmf.store.records import Failure, Provenance, QueryRecord, TextRecord, VideoRecord
+from rdmf.store.verify import Problem, verify
 from rdmf.store.writer import PartWriter, write_cache
 
 __all__ = [
@@ -19,14 +21,17 @@ __all__ = [
     "Failure",
     "InputError",
     "PartWriter",
+    "Problem",
     "Provenance",
     "QueryRecord",
     "QueryTable",
     "TextRecord",
     "VideoRecord",
+    "describe",
     "differing_fields",
     "fingerprint",
     "merge",
     "open_cache",
+    "verify",
     "write_cache",
 ]

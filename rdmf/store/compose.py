@@ -29,7 +29,6 @@ from rdmf.store.strings import offsets_of
 from rdmf.store.tables import TextTable, VideoTable, settled_failures
 
 FEATURE_DTYPES = ("float16", "float32")
-BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)

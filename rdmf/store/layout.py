@@ -136,16 +136,19 @@ def read_structure(path: Path) -> Structure:
 
 
 def _structure(path: Path, file: Any) -> Structure:
-    if bytes(file.attrs.get("format", b"")) != FORMAT.encode():
+    written_as = file.attrs.get("format")
+    if not isinstance(written_as, bytes) or written_as != FORMAT.encode():
         raise InputError(f"{path} is an HDF5 file but not an rdmf feature cache")
     schema = int(file.attrs["schema"])
     if schema != SCHEMA:
         raise InputError(f"{path} is a feature cache of schema {schema}, and this rdmf reads schema {SCHEMA}")
     extents: dict[str, Extent] = {}
     digests: dict[str, str] = {}
-    for group in file.values():
-        for dataset in group.values():
-            name = dataset.name.lstrip("/")
+    # By name, because `values()` gives None for what is damaged where indexing raises.
+    for group in file:
+        for table in file[group]:
+            name = f"{group}/{table}"
+            dataset = file[name]
             offset = dataset.id.get_offset()
             if offset is None and dataset.size:
                 raise InputError(f"{path}: table {name} is not contiguous; this is not a cache that rdmf wrote")

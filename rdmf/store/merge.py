@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rdmf.store.cache import Cache, DataFile, open_cache
-from rdmf.store.compose import BLOCK_BYTES, Contents, Links, digest_table, write_file
+from rdmf.store.compose import Contents, Links, digest_table, write_file
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import differing_fields, fingerprint
 from rdmf.store.queries import check_query
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord
+from rdmf.store.rows import groups
 from rdmf.store.tables import TextTable, VideoTable, text_digest
 
 
@@ -125,22 +126,11 @@ def _check_queries(queries: Sequence[QueryRecord]) -> None:
         seen.add(key)
 
 
-def _groups(offsets: Array, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Items [first, last) of a ragged table in groups of about BLOCK_BYTES, always whole items."""
-    n_items, first = len(offsets) - 1, 0
-    most_rows = max(1, BLOCK_BYTES // max(1, row_bytes))
-    while first < n_items:
-        last = int(np.searchsorted(offsets, offsets[first] + most_rows, side="right")) - 1
-        last = min(n_items, max(last, first + 1))
-        yield first, last
-        first = last
-
-
 def _video_blocks(caches: Sequence[Cache]) -> Iterator[tuple[Array, Array]]:
     """All rows with their times in blocks, each video checked against its checksum before it is passed on."""
     for cache in caches:
         offsets, table = cache.row_offsets, cache.video_table()
-        for first, last in _groups(offsets, cache.d_video * cache.feature_dtype.itemsize):
+        for first, last in groups(offsets, cache.d_video * cache.feature_dtype.itemsize):
             start = int(offsets[first])
             features = cache.video_rows(start, int(offsets[last]))
             times = cache.times_rows(start, int(offsets[last]))
@@ -158,7 +148,7 @@ def _text_blocks(caches: Sequence[Cache], kept: Sequence[Array]) -> Iterator[Arr
         offsets, table = cache.token_offsets, cache.text_table()
         chosen = np.zeros(len(table.texts), bool)
         chosen[taken] = True
-        for first, last in _groups(offsets, cache.d_text * cache.feature_dtype.itemsize):
+        for first, last in groups(offsets, cache.d_text * cache.feature_dtype.itemsize):
             if not chosen[first:last].any():
                 continue
             start = int(offsets[first])

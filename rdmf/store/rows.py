@@ -7,11 +7,10 @@ handle: it survives a fork, several threads may read at once, and there is no lo
 from __future__ import annotations
 
 import io
-import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from rdmf.store.errors import InputError
 from rdmf.store.records import Array
 
+BLOCK_BYTES = 1 << 24  # how much of a table is in memory at once while streaming
 _MOST_OPEN_FILES = 64
 _MOST_BYTES_A_READ = 1 << 30  # Linux gives at most 2 GiB a call
 
@@ -135,6 +135,17 @@ class RowTable:
         return out
 
 
-def extent_bytes(extent: Extent) -> int:
-    """Bytes a table takes in its file."""
-    return int(math.prod(extent.shape)) * extent.dtype.itemsize
+def groups(offsets: Array, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Items [first, last) of a ragged table in groups of about BLOCK_BYTES, always whole items.
+
+    Args:
+        offsets: (N+1,), where each item's rows begin.
+        row_bytes: bytes of a row.
+    """
+    n_items, first = len(offsets) - 1, 0
+    most_rows = max(1, BLOCK_BYTES // max(1, row_bytes))
+    while first < n_items:
+        last = int(np.searchsorted(offsets, offsets[first] + most_rows, side="right")) - 1
+        last = min(n_items, max(last, first + 1))
+        yield first, last
+        first = last

@@ -8,11 +8,12 @@ from types import TracebackType
 
 import numpy as np
 
-from rdmf.store.compose import BLOCK_BYTES, Contents, check_feature_dtype, write_file
+from rdmf.store.compose import Contents, check_feature_dtype, write_file
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import as_json
 from rdmf.store.queries import check_query
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord, TextRecord, VideoRecord
+from rdmf.store.rows import BLOCK_BYTES
 from rdmf.store.tables import TextTable, VideoTable, text_digest
 
 
