@@ -18,7 +18,6 @@ from rdmf.evaluation.records import Record
 from rdmf.evaluation.relevance import relevance
 from rdmf.evaluation.summary import query_type
 from rdmf.evaluation.tables import Floats, Ints, annotated_windows
-from rdmf.store.errors import InputError
 
 GRID_STEPS = 40
 OBSERVED_WINDOWS = 600
@@ -74,13 +73,15 @@ class _Training:
     def __init__(self, annotations: Sequence[Record]) -> None:
         windows = annotated_windows(annotations)
         self.rows = np.flatnonzero(windows.counts)
-        if self.rows.size == 0:
-            raise InputError("no training annotation has a window, so there is no window to guess")
-        kept = windows.rows(self.rows)
-        first = np.cumsum(kept.counts) - kept.counts
-        seconds = durations(annotations, self.rows)
-        self.candidates = _candidates(kept.values, seconds[kept.row_of], float(seconds.max()))
-        self.iou = _best_iou(self.candidates, kept.values, seconds[kept.row_of], first)
+        # Where nobody marked a window (highlight datasets), all there is to answer is the whole video.
+        self.candidates = Candidates(np.array([[0.0, 1.0]]), np.array([True]))
+        self.iou = np.zeros((1, 0), dtype=np.float32)
+        if self.rows.size:
+            kept = windows.rows(self.rows)
+            seconds = durations(annotations, self.rows)
+            first = np.cumsum(kept.counts) - kept.counts
+            self.candidates = _candidates(kept.values, seconds[kept.row_of], float(seconds.max()))
+            self.iou = _best_iou(self.candidates, kept.values, seconds[kept.row_of], first)
 
         labels = relevance(annotations)
         centre = (np.arange(PROFILE_BINS) + 0.5) / PROFILE_BINS
@@ -92,9 +93,11 @@ class _Training:
         self.anything = self._best(np.arange(len(self.rows)), self.profiles)
 
     def guess(self, rows: Sequence[int]) -> Guess | None:
-        """The best windows for the annotations at `rows`; None where none of them has a window."""
+        """The best windows and mean relevance for the annotations at `rows`; None where there are none."""
+        if not rows:
+            return None
         columns = [self.column[row] for row in rows if row in self.column]
-        return self._best(np.array(columns), self.profiles[list(rows)]) if columns else None
+        return self._best(np.array(columns, dtype=np.int64), self.profiles[list(rows)])
 
     def _best(self, columns: Ints, profiles: Floats) -> Guess:
         """Windows chosen for the queries at `columns` of the IoU table.
@@ -102,6 +105,10 @@ class _Training:
         The first has the highest R1@0.5, then the highest mean IoU. Each further one answers the most queries that
         those before it leave unanswered, so that R5 is what guessing can reach too.
         """
+        known = profiles[np.isfinite(profiles[:, 0])]
+        profile = known.mean(axis=0) if len(known) else np.zeros(PROFILE_BINS)
+        if not columns.size:
+            return Guess(np.zeros(1, dtype=np.int64), np.zeros(1), profile)
         iou = self.iou[:, columns]
         mean_iou = iou.mean(axis=1)
         hits = iou >= HIT_IOU
@@ -116,7 +123,7 @@ class _Training:
             chosen.append(best)
             shares.append(float(share[best]))
             unanswered &= ~hits[best]
-        return Guess(np.array(chosen), np.array(shares), np.nanmean(profiles, axis=0))
+        return Guess(np.array(chosen), np.array(shares), profile)
 
 
 def _candidates(windows: Floats, duration: Floats, longest: float) -> Candidates:
@@ -154,7 +161,7 @@ def query_blind_baseline(train_annotations: Sequence[Record], eval_annotations: 
     is the mean relevance over relative time.
 
     Raises:
-        InputError: no training annotation has a window, or an annotation lacks a duration.
+        InputError: malformed annotations, or one that lacks a duration.
     """
     return _query_blind(_Training(train_annotations), eval_annotations)
 
@@ -163,7 +170,7 @@ def query_blind_oracle(eval_annotations: Sequence[Record]) -> list[Record]:
     """The query-blind baseline chosen on the very annotations it is scored on: the most that such a guess could reach.
 
     Raises:
-        InputError: no annotation has a window, or one lacks a duration.
+        InputError: malformed annotations, or one that lacks a duration.
     """
     return query_blind_baseline(eval_annotations, eval_annotations)
 
@@ -174,7 +181,7 @@ def text_only_baseline(train_annotations: Sequence[Record], eval_annotations: Se
     A sentence not seen in training takes its query type's windows; a type not seen, those of the query-blind baseline.
 
     Raises:
-        InputError: no training annotation has a window, or an annotation lacks a duration.
+        InputError: malformed annotations, or one that lacks a duration.
     """
     return _text_only(_Training(train_annotations), train_annotations, eval_annotations)
 
@@ -185,7 +192,7 @@ def both_baselines(
     """`query_blind_baseline` and `text_only_baseline`, sharing the work they have in common.
 
     Raises:
-        InputError: no training annotation has a window, or an annotation lacks a duration.
+        InputError: malformed annotations, or one that lacks a duration.
     """
     training = _Training(train_annotations)
     return _query_blind(training, eval_annotations), _text_only(training, train_annotations, eval_annotations)

@@ -83,11 +83,14 @@ def _positive(value: object) -> bool:
 def annotator_scores(records: Sequence[Record], rows: Ints) -> HighlightTable:
     """The label matrices of the annotations at `rows`: int(duration / clip_length) clips, 0 where unlabelled.
 
+    A last clip that the duration cuts short counts only where annotators scored it (the official script stops there).
+
     Raises:
         InputError: clip ids and scores that do not pair up, are not numbers, or lie beyond the video.
     """
     index = rows.tolist()
-    n_clips = (durations(records, rows) / clip_seconds(records, rows)).astype(np.int64)
+    in_clips = durations(records, rows) / clip_seconds(records, rows)
+    n_clips = in_clips.astype(np.int64)
     clip_cells = [records[row].get("relevant_clip_ids") for row in index]
     score_cells = [records[row]["saliency_scores"] for row in index]
     shape = "relevant_clip_ids must be a list of clip numbers"
@@ -101,6 +104,7 @@ def annotator_scores(records: Sequence[Record], rows: Ints) -> HighlightTable:
     values = column(records, index, flat, None, what="annotation", shape=shape)
 
     clip, owner = clips.values.astype(np.int64), clips.row_of
+    np.maximum.at(n_clips, owner, np.minimum(clip + 1, np.ceil(in_clips).astype(np.int64)[owner]))
     beyond = np.flatnonzero((clip != clips.values) | (clip < 0) | (clip >= n_clips[owner]))
     if beyond.size:
         row = owner[beyond[0]]

@@ -13,7 +13,7 @@ from rdmf.evaluation.relevance import relevance
 from rdmf.evaluation.tables import Floats, PredictionTable, annotated_windows, match, read_qids
 
 MOMENT_METRICS = ("R1@0.3", "R1@0.5", "R1@0.7", "R5@0.5", "mIoU", "mAP@0.5", "mAP@0.75", "mAP")
-SALIENCY_METRICS = ("saliency_mAP", "Hit@1")
+SALIENCY_METRICS = ("saliency mAP", "Hit@1")
 
 
 def per_query(
@@ -23,9 +23,9 @@ def per_query(
 
     Returns:
         "qid": list of N ids; and for each name of MOMENT_METRICS and SALIENCY_METRICS an (N,) float64 array of shares
-        in [0, 1] whose mean over queries is the metric: R1 and Hit@1 are 0 or 1, "mIoU" is the first window's IoU, "mAP"
-        the query's average precision. NaN where the query has no annotation of that kind. A query without predicted
-        windows counts 0 everywhere. Names of a kind that the predictions lack are left out.
+        in [0, 1] whose mean over queries is the metric: R1 and Hit@1 are 0 or 1, "mIoU" is the first window's IoU,
+        "mAP" the query's average precision. NaN where the query has no annotation of that kind. A query without
+        predicted windows counts 0 everywhere. Names of a kind that the predictions lack are left out.
 
     Raises:
         InputError: malformed records, or ids that do not match.
@@ -82,7 +82,7 @@ def moment_metrics(
 def saliency_metrics(
     predictions: Sequence[Record], annotations: Sequence[Record], *, allow_partial: bool = False
 ) -> dict[str, float]:
-    """Highlight metrics in percent, unrounded: "saliency_mAP" and "Hit@1".
+    """Highlight metrics in percent, unrounded: "saliency mAP" and "Hit@1".
 
     The labels are annotators' where there are any, else the clips inside the windows (see `relevance`). With
     QVHighlights' annotators the two equal the official HL-min-VeryGood numbers. Empty where nothing is labelled, or the

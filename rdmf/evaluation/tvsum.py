@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from rdmf.evaluation.records import Record, where
-from rdmf.evaluation.relevance import above_median
+from rdmf.evaluation.relevance import CROWD, above_median
+from rdmf.evaluation.summary import query_type
 from rdmf.evaluation.tables import Bools, Floats, Ints, PredictionTable, match, numbers, read_qids
 from rdmf.store.errors import InputError
 
@@ -108,6 +109,15 @@ def youtube_metrics(
     return _by_domain(predictions, annotations, youtube_ap, allow_partial)
 
 
+def scored_by_crowd(annotations: Sequence[Record]) -> bool:
+    """Whether these annotations are of the TVSum or YouTube Highlights kind: a label a clip, or a crowd's scores."""
+    first = annotations[0]
+    scores = first.get("saliency_scores")
+    return bool(first.get("label")) or (
+        isinstance(scores, list) and bool(scores) and isinstance(scores[0], list) and len(scores[0]) >= CROWD
+    )
+
+
 def clip_labels_metrics(
     predictions: Sequence[Record], annotations: Sequence[Record], *, allow_partial: bool = False
 ) -> dict[str, float]:
@@ -129,14 +139,17 @@ def _by_domain(
     for video, annotation in zip(per_video, annotated, strict=True):
         ap = ap_of(video, _labels(annotations, int(annotation)))
         if ap is not None:
-            domains.setdefault(str(annotations[annotation].get("domain") or "all"), []).append(ap)
+            domains.setdefault(
+                str(annotations[annotation].get("domain") or query_type(annotations[annotation]) or "all"), []
+            ).append(ap)
     means = {name: 100 * float(np.mean(values)) for name, values in sorted(domains.items())}
     return {**means, "mAP": float(np.mean(list(means.values()))) if means else float("nan")}
 
 
 def _labels(annotations: Sequence[Record], index: int) -> Floats:
-    """(L, A) labels of one annotation."""
-    rows = annotations[index].get("label")
+    """(L, A) labels of one annotation: its "label", or as a feature cache tells it, saliency scores of every clip."""
+    annotation = annotations[index]
+    rows = annotation.get("label") or annotation.get("saliency_scores")
     table = numbers(rows, None) if isinstance(rows, list) and rows else None
     if table is None or len(set(table.counts.tolist())) != 1 or not table.values.size:
         what = where(annotations, index, "annotation")
