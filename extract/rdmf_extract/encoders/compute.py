@@ -57,5 +57,7 @@ class Normalise:
 
     def __call__(self, frames: Frames) -> Tensor:
         """(..., 3) uint8 to float32 of the same shape on the device; channels stay last in memory."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device, non_blocking=True)
+        # Frames may come read-only from another process's memory; PyTorch wants writable ones even to read them.
+        owned = np.require(frames, requirements=["C", "W"])
+        pixels = torch.from_numpy(owned).to(self._device, non_blocking=True)
         return pixels.float().mul_(self._scale).add_(self._shift)

@@ -70,7 +70,7 @@ def build(*, weights: str | Path | None, device: str, **settings: Any) -> ImageE
         file = packaged_file() if weights is None else Path(weights)
         where = f"weights '{file}'"
         load_strictly(model, renamed(read_weights(file), list(model.state_dict()), where=where), where=where)
-        weights_name, source = (PACKAGE if weights is None else "file"), str(file)
+        weights_name, source = (PACKAGE if weights is None else "file"), str(file.resolve())
     model.reset_classifier(0)
     return ImageEncoder(
         NAME,

@@ -96,7 +96,7 @@ def build(
     elif weights == RANDOM:
         tensors, weights_name, source = None, RANDOM, RANDOM
     else:
-        tensors, weights_name, source = read_weights(Path(weights)), "file", str(weights)
+        tensors, weights_name, source = read_weights(Path(weights)), "file", str(Path(weights).resolve())
     if tensors is None:
         fill_random(model)
     else:
