@@ -189,8 +189,9 @@ def test_a_cached_snapshot_is_used_without_any_request(tiny_bert: Path, monkeypa
 
 
 def test_folders_that_are_none_or_hold_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        build_text_encoder(str(tmp_path / "absent"))
+    for name in (str(tmp_path / "absent"), "two/many/parts", "no spaces", "-h"):
+        with pytest.raises(InputError, match="no such folder"):
+            build_text_encoder(name)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="does not load") as caught:
         build_text_encoder(str(tmp_path / "empty"))

@@ -47,6 +47,12 @@ def test_without_weights_it_warns_and_says_so_in_its_provenance(random_encoder: 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_a_cache_of_random_features_is_rebuilt_with_a_warning(random_encoder: VideoSwinEncoder) -> None:
+    with pytest.warns(RandomWeightsWarning, match="made by videoswin-t with RANDOM WEIGHTS"):
+        again = _video_from_provenance(Provenance(video=random_encoder.provenance, text={}), "cpu", None)
+    assert again.provenance == random_encoder.provenance
+
+
 def test_random_weights_can_be_forbidden() -> None:
     with pytest.raises(InputError, match=r"no Kinetics-400 weights.*fetch .*swin3d_t-\w+\.pth.*put it at"):
         build_video_encoder("videoswin-t", allow_random=False, **SMALL)  # type: ignore[arg-type]

@@ -52,14 +52,15 @@ def download(url: str, target: Path, *, sha256_prefix: str = "") -> Path:
     Raises:
         UnreachableError: no network, an HTTP error, a stalled or short transfer, or a hash that starts otherwise.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     digest = hashlib.sha256()
     try:
-        with open_url(url) as response, partial.open("wb") as file:
-            while block := response.read(1 << 20):
-                digest.update(block)
-                file.write(block)
+        with open_url(url) as response:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                while block := response.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
         if not digest.hexdigest().startswith(sha256_prefix):
             raise UnreachableError("the downloaded file has the wrong hash")
         partial.replace(target)

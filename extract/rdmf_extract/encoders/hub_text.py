@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download
 from rdmf_extract.encoders.text import HFTextEncoder
+
+_HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 def build(name: str, *, device: str, known: Sequence[str] = ()) -> HFTextEncoder:
@@ -23,12 +26,15 @@ def build(name: str, *, device: str, known: Sequence[str] = ()) -> HFTextEncoder
         InputError: no such folder or model, a model that does not load, or no network to get it from. Offline this
             takes about as long as importing transformers.
     """
-    folder = Path(name).expanduser()
+    folder = Path(name).expanduser() if name.startswith("~/") else Path(name)
     if folder.is_dir():
         resolved = folder.resolve()
         return _load(resolved.name, str(resolved), source=str(resolved), device=device)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"text encoder '{name}': no such folder; give one with config, weights and tokenizer in it")
+    if not _HUB_NAME.fullmatch(name):
+        raise InputError(
+            f"text encoder '{name}': no such folder, nor a name that the Hugging Face Hub allows;"
+            " give a folder with config, weights and tokenizer in it, or a model name"
+        )
     cached = _cached_folder(name)
     if cached is not None:
         return _load(name, str(cached), source=str(cached), device=device)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from pathlib import Path
 from typing import Any
 
 from rdmf.store.errors import InputError
 from rdmf.store.records import Provenance
-from rdmf_extract.encoders.base import TextEncoder, VideoEncoder
+from rdmf_extract.encoders.base import RandomWeightsWarning, TextEncoder, VideoEncoder
 
 VIDEO_ENCODERS = ("videoswin-t", "videoswin-s", "videoswin-b", "efficientnet-lite0", "timm:NAME")
 """What a user may choose; NAME stands for any timm model."""
@@ -118,6 +119,11 @@ def _video_from_provenance(provenance: Provenance, device: str, weights: str | P
     name = _encoder_name(made, "video")
     if made.get("random_weights"):
         weights = "random"
+        warnings.warn(
+            f"the cache was made by {name} with RANDOM WEIGHTS; what a model says on such features means nothing",
+            RandomWeightsWarning,
+            stacklevel=3,
+        )
     elif weights is None and made.get("weights") == "file":
         weights = _noted_path(provenance, "video_weights")
         if weights is None:
