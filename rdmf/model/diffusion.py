@@ -71,7 +71,9 @@ def diffuse(field: Tensor, mask: Tensor, rate: Tensor, steps: int) -> Tensor:
     folded = torch.remainder(place, 2 * lengths)
     source = torch.where(folded < lengths, folded, 2 * lengths - 1 - folded).clamp(0, length - 1)
     mirrored = field.gather(1, source[..., None].expand(-1, -1, width))  # (B, L + 2K, d)
-    kernel = step_kernel(rate.reshape(-1).to(torch.float32), steps).to(field.dtype)  # (c, 2K + 1)
+    # Powers are taken in float32 at least: bfloat16 would not even keep the rows' sum of 1.
+    exact = torch.promote_types(rate.dtype, torch.float32)
+    kernel = step_kernel(rate.reshape(-1).to(exact), steps).to(field.dtype)  # (c, 2K + 1)
     if kernel.shape[0] == 1:
         lines = mirrored.transpose(1, 2).reshape(batch * width, 1, -1)
         out = nn.functional.conv1d(lines, kernel[:, None]).reshape(batch, width, length).transpose(1, 2)
@@ -80,9 +82,13 @@ def diffuse(field: Tensor, mask: Tensor, rate: Tensor, steps: int) -> Tensor:
     return torch.where(mask[..., None], out, field)
 
 
+#: A sigmoid reaches 0 and 1 in floating point; this share of the range is kept free at either end.
+MARGIN = 1e-6
+
+
 def bounded(raw: Tensor, limit: float) -> Tensor:
     """A positive rate below `limit` for every real number an optimiser may reach."""
-    return limit * torch.sigmoid(raw)
+    return limit * (MARGIN + (1 - 2 * MARGIN) * torch.sigmoid(raw))
 
 
 def unbounded(value: float, limit: float) -> float:
