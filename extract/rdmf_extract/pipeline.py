@@ -3,64 +3,30 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rdmf.store import Failure, InputError, Provenance, QueryRecord, TextRecord, VideoRecord, open_cache
+from rdmf.store import Failure, InputError, QueryRecord, TextRecord, VideoRecord
 from rdmf_extract.batches import EncodedVideo, RowBatcher
 from rdmf_extract.collector import Collector
 from rdmf_extract.decode.events import POLICIES
-from rdmf_extract.decode.policy import MIN_RECOVERED, decoder_versions
+from rdmf_extract.decode.policy import MIN_RECOVERED
 from rdmf_extract.decode.worker import DecoderProcess
+from rdmf_extract.defaults import default_batch, default_workers
 from rdmf_extract.encoders.base import TextEncoder, VideoEncoder
+from rdmf_extract.interrupts import sigterm_as_interrupt
 from rdmf_extract.pool import Again, Decoded, DecodePool, Row
 from rdmf_extract.progress import ProgressCallback, ProgressState
-from rdmf_extract.windows import row_times
+from rdmf_extract.record import extraction_provenance, video_record
+from rdmf_extract.summary import ExtractSummary, annotated_durations, duration_differences
 from rdmf_extract.workspace import Workspace, signature
 
-FEATURE_DTYPE = "float16"
+__all__ = ["ExtractSummary", "extract", "extract_one", "extraction_provenance"]
+
 TEXTS_PER_BATCH = 64
 TEXTS_PER_PART = 20_000
-FRAMES_PER_BATCH = {"cpu": 128, "gpu": 1024}  # frames in the batch of rows handed to the encoder
-MOST_ROWS_PER_BATCH = 256
-
-
-@dataclass
-class ExtractSummary:
-    """What an extraction did.
-
-    Attributes:
-        cache: the file written.
-        done: videos extracted in this run.
-        skipped: videos that had features already.
-        failures: all asked-for videos without features, with the reason, those that failed in an earlier run and were
-            not tried again included.
-        rows: feature rows made in this run.
-        seconds: wall-clock time.
-        duration_differences: (vid, annotated, measured) seconds where the two differ by more than max(1 s, 2 %).
-        missing: videos that queries ask about but for which no file was given.
-        stopped: why the run ended early ("" where it did not).
-        takeovers: (vid, reason) of this run's videos where PyAV took over from Decord after it had begun.
-    """
-
-    cache: Path
-    done: int = 0
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    rows: int = 0
-    seconds: float = 0.0
-    duration_differences: list[tuple[str, float, float]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    stopped: str = ""
-    takeovers: list[tuple[str, str]] = field(default_factory=list)
 
 
 def extract(
@@ -109,7 +75,7 @@ def extract(
     provenance = extraction_provenance(video_encoder, text_encoder, decoder=decoder, notes=notes or {})
     missing = list(dict.fromkeys(query.vid for query in queries if query.vid not in videos))
     summary = ExtractSummary(out, missing=missing)
-    with _sigterm_as_interrupt(), Workspace(Path(out), provenance) as workspace:
+    with sigterm_as_interrupt(), Workspace(Path(out), provenance) as workspace:
         _encode_texts(workspace, queries, text_encoder, progress)
         summary.skipped = sum(vid in workspace.vids for vid in videos)
         jobs = _jobs(workspace, videos, retry_failed=retry_failed)
@@ -124,8 +90,8 @@ def extract(
                 timeout_seconds=timeout_seconds,
                 min_recovered=min_recovered,
             )
-            batcher = RowBatcher(video_encoder, batch_rows or _default_batch(video_encoder))
-            annotated = _annotated_durations(queries)
+            batcher = RowBatcher(video_encoder, batch_rows or default_batch(video_encoder))
+            annotated = annotated_durations(queries)
             with collector, pool:
                 summary.takeovers = _run(pool, batcher, collector, video_encoder, annotated)
         if progress is not None:
@@ -162,7 +128,7 @@ def extract_one(
         timeout_seconds=timeout_seconds,
         min_recovered=MIN_RECOVERED,
     )
-    batcher = RowBatcher(video_encoder, batch_rows or _default_batch(video_encoder))
+    batcher = RowBatcher(video_encoder, batch_rows or default_batch(video_encoder))
     finished: list[EncodedVideo] = []
     with pool:
         for item in pool:
@@ -176,53 +142,6 @@ def extract_one(
                 raise InputError(f"{path}: {item.reason}")
     finished += batcher.flush()
     return video_record(finished[0], video_encoder, annotated_duration=math.nan)
-
-
-def video_record(video: EncodedVideo, encoder: VideoEncoder, *, annotated_duration: float) -> VideoRecord:
-    """The store's record of an encoded video: rows timed, the last one cut at the video's end.
-
-    Raises:
-        InputError: the encoder gave NaN or infinity.
-    """
-    end, sampling = video.end, encoder.sampling
-    return VideoRecord(
-        vid=video.vid,
-        features=video.features,
-        times=row_times(len(video.features), end.duration, sampling),
-        duration=end.duration,
-        annotated_duration=annotated_duration,
-        decoder=end.decoder,
-        recovered=end.recovered,
-        padded=end.duration < sampling.window_seconds - 1e-6,
-    )
-
-
-def extraction_provenance(
-    video_encoder: VideoEncoder, text_encoder: TextEncoder, *, decoder: str = "auto", notes: dict[str, Any]
-) -> Provenance:
-    """Everything that affects a feature of these encoders here, decoders and their versions included."""
-    return Provenance(
-        video={
-            **video_encoder.provenance,
-            **video_encoder.sampling.as_dict(),
-            "dim": video_encoder.dim,
-            "decoder": decoder,
-            **decoder_versions(),
-            "dtype": FEATURE_DTYPE,
-        },
-        text={**text_encoder.provenance, "dim": text_encoder.dim, "dtype": FEATURE_DTYPE},
-        notes=notes,
-    )
-
-
-def duration_differences(
-    cache: Path, queries: Sequence[QueryRecord], videos: Mapping[str, Path]
-) -> list[tuple[str, float, float]]:
-    """(vid, annotated, measured) seconds of the videos where they differ by more than max(1 s, 2 %)."""
-    annotated = _annotated_durations(queries)
-    with open_cache(cache) as opened:
-        pairs = [(vid, annotated.get(vid, math.nan), float(d)) for vid, d in zip(opened.vids, opened.durations)]
-    return [(vid, a, m) for vid, a, m in pairs if vid in videos and abs(a - m) > max(1.0, 0.02 * a)]
 
 
 def _run(
@@ -303,36 +222,10 @@ def _pool(
         jobs,
         sampling,
         policy=decoder,
-        workers=workers or _default_workers(encoder),
-        rows_ahead=2 * (batch_rows or _default_batch(encoder)),
+        workers=workers or default_workers(encoder),
+        rows_ahead=2 * (batch_rows or default_batch(encoder)),
         make_process=lambda: DecoderProcess(sampling, timeout_seconds=timeout_seconds, min_recovered=min_recovered),
     )
-
-
-def _on_gpu(encoder: VideoEncoder) -> bool:
-    device = getattr(encoder, "device", None)
-    if device is not None:
-        return str(device).startswith("cuda")
-    torch = sys.modules.get("torch")  # an encoder that does not say where it runs and loaded no torch runs on the CPU
-    return torch is not None and bool(torch.cuda.is_available())
-
-
-def _default_workers(encoder: VideoEncoder) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores if _on_gpu(encoder) else cores // 2)
-
-
-def _default_batch(encoder: VideoEncoder) -> int:
-    frames = FRAMES_PER_BATCH["gpu" if _on_gpu(encoder) else "cpu"]
-    return max(1, min(MOST_ROWS_PER_BATCH, frames // encoder.sampling.frames_per_window))
-
-
-def _annotated_durations(queries: Sequence[QueryRecord]) -> dict[str, float]:
-    durations: dict[str, float] = {}
-    for query in queries:
-        if math.isfinite(query.duration):
-            durations.setdefault(query.vid, query.duration)
-    return durations
 
 
 def _check(decoder: str, queries: Sequence[QueryRecord]) -> None:
@@ -343,20 +236,3 @@ def _check(decoder: str, queries: Sequence[QueryRecord]) -> None:
         if (query.split, query.qid) in seen:
             raise InputError(f"query id {query.qid!r} is in split '{query.split}' twice; ids must be unique there")
         seen.add((query.split, query.qid))
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, with parts written (where this is the main thread)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt(f"signal {signum}")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

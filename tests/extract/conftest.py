@@ -30,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "upright": render(home / "upright.mp4", every(0.1, 10), images=[halves] * 10),
         "short": render(home / "short.mp4", every(0.1, 3)),
         "one_frame": render(home / "one_frame.mp4", [0.0]),
-        "zero_frames": render(home / "zero_frames.mp4", []),
+        "zero_frames": render(home / "zero_frames.avi", [], codec="mpeg4", options={"bf": "0"}),
         "webm": render(home / "vp8.webm", every(0.1, 20), codec="libvpx", options={"b": "200k"}),
         "ten_bit": render(home / "ten_bit.mp4", every(0.1, 20), pix_fmt="yuv420p10le"),
         "truncated": cut(faststart, home / "truncated.mp4", 0.75),

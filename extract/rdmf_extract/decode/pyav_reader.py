@@ -29,7 +29,7 @@ def read_pyav(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> Ite
     import av
     from av.video.reformatter import VideoReformatter
 
-    packets = _Packets(probe)
+    packets = PacketDecoder(probe)
     reformatter: Any = VideoReformatter()  # one for all frames: it keeps the scaler's tables
     # Newer PyAV scales on all cores unless told not to; older PyAV has no such option.
     options = {"threads": 1} if "threads" in (reformatter.reformat.__doc__ or "") else {}
@@ -79,8 +79,14 @@ def recovered_share(probe: Probe, frames: int, duration: float) -> float:
     return float(min(1.0, max(share, 1e-6)))
 
 
-class _Packets:
-    """The decoder loop: frames with seconds since the first, errors counted packet by packet."""
+class PacketDecoder:
+    """The decoder loop: frames in order of presentation, errors counted packet by packet.
+
+    Attributes:
+        origin: presentation time in the file's own clock that counts as 0, that of the first frame the file lists.
+        bad: packets that could not be decoded.
+        error: what the last of them was about.
+    """
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -94,6 +100,7 @@ class _Packets:
         return float(frame.duration) * self._base if frame.duration else 0.0
 
     def timed_frames(self) -> Iterator[tuple[float, Any]]:
+        """(seconds since `origin`, PyAV frame) of every frame that can be decoded."""
         if self._probe.container != "avi":
             yield from self._stamped()
             return

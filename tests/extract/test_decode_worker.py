@@ -1,0 +1,140 @@
+"""Decoder processes: frames arrive whole, and a hang, an abort or a deserter costs one file at most."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from fakes import SAMPLING
+
+from rdmf_extract.decode import worker
+from rdmf_extract.decode.events import DecodeError, Finished, Frame, Restart
+from rdmf_extract.decode.policy import read
+from rdmf_extract.decode.ring import FrameRing
+from rdmf_extract.decode.worker import DecoderProcess
+from rdmf_extract.sampling import Sampling
+
+
+@pytest.fixture
+def trouble(clips, tmp_path):
+    """A good file under a name that makes the fake decoder misbehave."""
+
+    def named(name: str):
+        return shutil.copy(clips["constant"], tmp_path / f"{name}.mp4")
+
+    return named
+
+
+def same_frames(one: list, other: list) -> bool:
+    return len(one) == len(other) and all(
+        a.seconds == b.seconds and np.array_equal(a.image, b.image) for a, b in zip(one[:-1], other[:-1])
+    )
+
+
+def test_frames_are_the_same_as_without_a_process(clips):
+    with DecoderProcess(SAMPLING) as process:
+        for name in ("constant", "variable"):
+            assert same_frames(list(process.events(clips[name])), list(read(clips[name], SAMPLING)))
+
+
+def test_a_slow_listener_loses_no_frame(clips, monkeypatch):
+    monkeypatch.setattr(worker, "RING_BYTES", 2 * 48 * 48 * 3)  # two slots
+    dense = Sampling(10.0, 1.0, 1.0, 10, 64, 48)
+    with DecoderProcess(dense) as process:
+        assert process._ring.slots == 2
+        slow = []
+        for event in process.events(clips["constant"], "pyav"):
+            time.sleep(0.005)
+            slow.append(event)
+    assert same_frames(slow, list(read(clips["constant"], dense, policy="pyav")))
+    assert len(slow) > 40
+
+
+@pytest.mark.parametrize("name", ["abort", "late"])
+def test_a_crash_in_decord_is_taken_over_by_pyav(trouble, name):
+    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+        events = list(process.events(trouble(name)))
+    restart = next(i for i, event in enumerate(events) if isinstance(event, Restart))
+    assert (restart > 0) == (name == "late")
+    assert "signal 6" in events[restart].reason
+    assert ("the last words" in events[restart].reason) == (name == "late")
+    assert events[-1].decoder.startswith("pyav")
+    assert events[-1].takeover == events[restart].reason
+    assert same_frames(events[restart + 1 :], list(read(trouble("fine"), SAMPLING, policy="pyav")))
+
+
+def test_a_hang_is_killed_and_taken_over(trouble):
+    with DecoderProcess(SAMPLING, timeout_seconds=5.0, module="fake_decoder") as process:
+        events = list(process.events(trouble("hang")))
+        assert "gave no sign of life for 1 s" in events[0].reason
+        assert isinstance(events[-1], Finished)
+        assert isinstance(list(process.events(trouble("fine")))[-1], Finished)
+
+
+def test_crashing_always_costs_that_file_only(trouble):
+    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+        with pytest.raises(DecodeError, match="crashed"):
+            list(process.events(trouble("abort_always")))
+        with pytest.raises(DecodeError, match="crashed"):
+            list(process.events(trouble("abort"), "decord"))
+        assert isinstance(list(process.events(trouble("fine")))[-1], Finished)
+
+
+def test_a_listener_who_leaves_half_way_gets_clean_events_next_time(clips):
+    with DecoderProcess(SAMPLING) as process:
+        events = process.events(clips["constant"])
+        assert isinstance(next(events), Frame)
+        events.close()
+        assert same_frames(list(process.events(clips["variable"])), list(read(clips["variable"], SAMPLING)))
+
+
+def test_a_failure_leaves_the_process_usable(clips):
+    with DecoderProcess(SAMPLING) as process:
+        with pytest.raises(DecodeError, match="no video stream"):
+            list(process.events(clips["audio_only"]))
+        first = process._process
+        with pytest.raises(DecodeError, match="only"):  # after frames were sent
+            list(process.events(clips["stump"]))
+        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], SAMPLING)))
+        assert process._process is first
+
+
+def test_processes_are_recycled(clips, monkeypatch):
+    monkeypatch.setattr(worker, "RECYCLE_AFTER", 2)
+    with DecoderProcess(SAMPLING) as process:
+        pids = []
+        for _ in range(4):
+            list(process.events(clips["short"]))
+            pids.append(process._process.pid)
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_closing_ends_the_process(clips):
+    with DecoderProcess(SAMPLING) as process:
+        list(process.events(clips["short"]))
+        pid = process._process.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_ring_is_seen_from_both_ends():
+    ring = FrameRing.create(4, 2)
+    other = FrameRing(os.dup(ring.fd), 4, 2)
+    for i in range(5):
+        ring.write(i, np.full((4, 4, 3), i, np.uint8))
+        assert (other.read(i) == i).all()
+    other.close()
+    ring.close()
+
+
+def test_a_decoder_process_loads_no_torch():
+    heavy = "[m for m in ('torch', 'transformers', 'timm', 'av', 'decord') if m in sys.modules]"
+    code = f"import sys, rdmf_extract.decode.child; print({heavy})"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
