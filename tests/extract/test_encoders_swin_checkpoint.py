@@ -22,7 +22,7 @@ from rdmf_extract.encoders.weights import fill_random, load_strictly, read_weigh
 
 def small_swin() -> nn.Module:
     """The real architecture with four stages, small enough to build in a blink."""
-    return SwinTransformer3d(
+    model: nn.Module = SwinTransformer3d(
         patch_size=[2, 4, 4],
         embed_dim=12,
         depths=[1, 2, 1, 1],
@@ -30,6 +30,7 @@ def small_swin() -> nn.Module:
         window_size=[2, 2, 2],
         num_classes=5,
     )
+    return model
 
 
 def original_name(name: str) -> str:

@@ -106,7 +106,12 @@ def test_repeats_are_computed_once_and_order_is_kept(tiny_bert: Path, monkeypatc
     assert isinstance(encoder, text.HFTextEncoder)
     seen: list[int] = []
     original = encoder._encode_batch
-    monkeypatch.setattr(encoder, "_encode_batch", lambda tokens: seen.append(len(tokens)) or original(tokens))
+
+    def counted(tokens: list[list[int]]) -> list[Any]:
+        seen.append(len(tokens))
+        return original(tokens)
+
+    monkeypatch.setattr(encoder, "_encode_batch", counted)
     features = encoder.encode(["window", *SENTENCES, "window"])
     assert sum(seen) == len(SENTENCES)
     assert [len(f) for f in features] == [3, *(len(s.split()) + 2 for s in SENTENCES), 3]

@@ -66,7 +66,7 @@ def test_a_download_is_whole_and_checked(tmp_path: Path) -> None:
 def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the name look-up itself hangs, which no socket time-out bounds."""
     release = threading.Event()
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: release.wait(60))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: release.wait(60))
     monkeypatch.setattr(download, "CONNECT_SECONDS", -0.9)  # a tenth of a second with the grace added
     with pytest.raises(download.UnreachableError, match="no answer"):
         download.open_url("https://host.invalid/file")

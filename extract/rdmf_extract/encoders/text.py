@@ -43,14 +43,14 @@ class HFTextEncoder:
         from transformers import AutoModel, AutoTokenizer
 
         self.name, self.source = name, source
-        self._device = choose_device(device)
+        self.device = choose_device(device)
         local = Path(folder).is_dir()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
         with _quiet_loading():
             whole, report = AutoModel.from_pretrained(folder, local_files_only=local, output_loading_info=True)
         model = _text_part(whole)
         _refuse_missing(name, model, whole, report["missing_keys"])
-        self._model = model.float().eval().to(self._device)
+        self._model = model.float().eval().to(self.device)
         if self._tokenizer.pad_token is None:  # e.g. GPT-2; padding is masked and cut off, so any token will do
             self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
         config = model.config
@@ -99,8 +99,8 @@ class HFTextEncoder:
 
     def _encode_batch(self, tokens: list[list[int]]) -> list[Features]:
         padded = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt", verbose=False)
-        ids, mask = padded["input_ids"].to(self._device), padded["attention_mask"].to(self._device)  # (B, M)
-        with half_precision(self._device):
+        ids, mask = padded["input_ids"].to(self.device), padded["attention_mask"].to(self.device)  # (B, M)
+        with half_precision(self.device):
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, M, dim)
         hidden, valid = hidden.float().cpu(), mask.bool().cpu()
         # A copy each, so that keeping one text does not keep its whole batch.

@@ -40,10 +40,10 @@ class ImageEncoder:
         """`model` is a timm model whose classifier was reset; `weights` is their name for the provenance."""
         self.name, self.sampling, self.source = name, sampling, source
         self.dim = int(getattr(model, "head_hidden_size", None) or model.num_features)  # type: ignore[arg-type]
-        self._device = choose_device(device)
+        self.device = choose_device(device)
         sha256 = tensors_sha256(model.state_dict())
-        self._model = model.eval().to(self._device).to(memory_format=torch.channels_last)
-        self._normalise = Normalise(mean, std, self._device)
+        self._model = model.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._normalise = Normalise(mean, std, self.device)
         self.provenance: dict[str, Any] = {
             "encoder": name,
             "weights": weights,
@@ -62,11 +62,11 @@ class ImageEncoder:
         check_frames(frames, self.sampling)
         rows, per_row = frames.shape[:2]
         images = frames.reshape(-1, *frames.shape[2:])  # (B * T, H, W, 3)
-        step = _IMAGES_AT_ONCE.get(self._device.type, 16)
+        step = _IMAGES_AT_ONCE.get(self.device.type, 16)
         parts = []
         for first in range(0, len(images), step):
             batch = self._normalise(images[first : first + step]).permute(0, 3, 1, 2)  # channels-last in memory
-            with half_precision(self._device):
+            with half_precision(self.device):
                 parts.append(self._model(batch).float())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)

@@ -43,10 +43,10 @@ class VideoSwinEncoder:
         self.name, self.sampling, self.source = name, sampling, source
         self.dim = int(model.num_features)  # type: ignore[arg-type]
         model.head = nn.Identity()
-        self._device = choose_device(device)
+        self.device = choose_device(device)
         sha256 = tensors_sha256(model.state_dict())
-        self._model = model.eval().to(self._device)
-        self._normalise = Normalise(MEAN, STD, self._device)
+        self._model = model.eval().to(self.device)
+        self._normalise = Normalise(MEAN, STD, self.device)
         self.provenance: dict[str, Any] = {
             "encoder": name,
             "weights": weights,
@@ -63,11 +63,11 @@ class VideoSwinEncoder:
     def encode(self, frames: Frames) -> Features:
         """(B, T, H, W, 3) uint8 to (B, dim) float32."""
         check_frames(frames, self.sampling)
-        step = _ROWS_AT_ONCE.get(self._device.type, 1)
+        step = _ROWS_AT_ONCE.get(self.device.type, 1)
         parts = []
         for first in range(0, len(frames), step):
             batch = self._normalise(frames[first : first + step]).permute(0, 4, 1, 2, 3)  # (b, 3, T, H, W)
-            with half_precision(self._device):
+            with half_precision(self.device):
                 parts.append(self._model(batch).float())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)
