@@ -63,7 +63,7 @@ class Cache:
         self.d_video, self.d_text = int(self.about["d_video"]), int(self.about["d_text"])
         self.feature_dtype = np.dtype(self.about["feature_dtype"])
         self.structure = structure
-        self.columns = Columns(self.path, Files([self.path]), structure, checked=checked)
+        self.columns = Columns(self.path, structure, checked=checked)
         self.is_index = self.about["kind"] == "index"
         self.data_files, self.video_runs, self.text_runs = self._data_files()
         if self.is_index and checked:

@@ -116,6 +116,20 @@ def digest_after_header(path: Path) -> str:
     return digest.hexdigest()
 
 
+def make_place(path: Path) -> None:
+    """Makes the directory that a file is to lie in.
+
+    Raises:
+        InputError: it cannot be made, or the path is a directory itself.
+    """
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a directory")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+
+
 @contextlib.contextmanager
 def whole_or_absent(path: Path) -> Iterator[Path]:
     """Gives a `*.partial` path to write an HDF5 file with a 512-byte user block at; seals it and renames it to `path`.
@@ -126,11 +140,9 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the place cannot be written to (no permission, disk full, `path` is a directory).
     """
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a directory")
+    make_place(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         header = Header(SCHEMA, partial.stat().st_size, digest_after_header(partial))
         with partial.open("r+b") as file:

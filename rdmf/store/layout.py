@@ -173,15 +173,15 @@ class Columns:
     """Reads a cache's small tables, each once at first use, and checks each against its checksum.
 
     Args:
-        path: the cache, for messages.
-        files: file 0 is the cache.
+        path: the cache.
         structure: where its tables lie.
         checked: False reads damaged tables too (for `verify`, which reports them itself).
     """
 
-    def __init__(self, path: Path, files: Files, structure: Structure, *, checked: bool = True) -> None:
+    def __init__(self, path: Path, structure: Structure, *, checked: bool = True) -> None:
         self._path = path
-        self._files = files
+        # Each table is read once, so no file stays open: a merge holds thousands of these at a time.
+        self._files = Files([path], most_open=0)
         self._structure = structure
         self._checked = checked
 

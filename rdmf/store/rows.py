@@ -35,12 +35,13 @@ class Extent:
 
 
 class Files:
-    """Positioned reads from a list of files, of which only so many are open at a time."""
+    """Positioned reads from a list of files, of which only `most_open` stay open between reads."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, most_open: int = _MOST_OPEN_FILES) -> None:
         self.paths = list(paths)
         self._open: OrderedDict[int, io.FileIO] = OrderedDict()
         self._lock = threading.Lock()
+        self._most_open = most_open
 
     def read_into(self, number: int, offset: int, out: Array) -> None:
         """Fills a C-contiguous array from `offset` bytes into file `number`.
@@ -80,7 +81,7 @@ class Files:
             if file is None:
                 file = io.FileIO(str(self.paths[number]), "r")
             self._open[number] = file
-            while len(self._open) > _MOST_OPEN_FILES:
+            while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
             return file
 

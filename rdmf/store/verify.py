@@ -27,7 +27,7 @@ from rdmf.store.header import (
 )
 from rdmf.store.layout import BULK, Columns, Structure, read_structure
 from rdmf.store.records import Provenance
-from rdmf.store.rows import Files, groups
+from rdmf.store.rows import groups
 from rdmf.store.tables import text_digest
 
 _MISMATCH = "the contents do not match the checksum"
@@ -107,7 +107,7 @@ def _content_problems(path: Path, structure: Structure) -> Iterator[Problem]:
     provenance = Provenance(video=structure.provenance["video"], text=structure.provenance["text"])
     if fingerprint(provenance) != structure.fingerprint:
         yield Problem("provenance", "the settings do not match the fingerprint")
-    columns = Columns(path, Files([path]), structure, checked=False)
+    columns = Columns(path, structure, checked=False)
     damaged = {name for name in structure.extents if name not in BULK and not columns.intact(name, columns.array(name))}
     for name in sorted(damaged):
         yield Problem(f"table {name}", _MISMATCH)

@@ -11,6 +11,7 @@ import numpy as np
 from rdmf.store.compose import Contents, check_feature_dtype, write_file
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import as_json
+from rdmf.store.header import make_place
 from rdmf.store.queries import check_query
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord, TextRecord, VideoRecord
 from rdmf.store.rows import BLOCK_BYTES
@@ -36,8 +37,7 @@ class PartWriter:
         check_feature_dtype(feature_dtype)
         as_json({"video": provenance.video, "text": provenance.text, "notes": provenance.notes}, "provenance")
         self.path = Path(path)
-        if self.path.is_dir():
-            raise InputError(f"cannot write {self.path}: it is a directory")
+        make_place(self.path)
         self._provenance = provenance
         self._dtype = np.dtype(feature_dtype)
         self._videos, self._texts = VideoTable(), TextTable()
