@@ -353,7 +353,7 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             return "" if value is None else str(value)
         items = value if isinstance(value, (list, tuple)) else str(value).split(",")
         return tuple(float(v) for v in items)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a list of numbers")
         raise InputError(f"{name}={value!r}: expected {expected}") from None
 

@@ -67,13 +67,13 @@ def predict_split_arrays(
         spans (Q, k, 2) seconds, scores (Q, k) with -1 for empty places, and a list of saliency arrays (L_q,) in [0, 1].
     """
     model.eval()
-    device = split.rows.device
+    device = next(model.parameters()).device  # the split may lie elsewhere, where the GPU has no room for it
     spans_out: list[Tensor] = []
     scores_out: list[Tensor] = []
     order: list[Tensor] = []
     saliency: dict[int, NDArray[np.float32]] = {}
     for which in split.batches(batch_size):
-        batch, _ = split.batch(which)
+        batch = split.batch(which)[0].to(device)
         with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
             output = model(batch)
         spans, scores = choose_moments(output, model.config)

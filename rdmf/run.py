@@ -61,6 +61,7 @@ class Run:
             `pred_saliency_scores`, one per clip.
         """
         where = pick_device(device)
+        tokens = tokens[: self.config.data.max_tokens or None]
         edges = clip_edges(np.asarray(times, dtype=np.float64), np.array([0, len(features)]), np.array([duration]))
         moments, saliency = predict_one(
             self.model.to(where), features, edges, duration, tokens, top_k=top_k, device=where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -34,3 +35,9 @@ class Batch:
     def centres(self) -> Tensor:
         """(B, L) centre of each clip as a share of the duration."""
         return (self.edges[:, 1:] + self.edges[:, :-1]) / 2
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device; itself where it already lies there."""
+        if self.video.device == device:
+            return self
+        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})

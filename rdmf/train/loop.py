@@ -120,7 +120,7 @@ def train(
             "video_dim": cache.d_video,
             "text_dim": cache.d_text,
         }
-        _prepare(out, saved, resume)
+        _refuse_other_run(out, saved, resume)
         rows = load_rows(cache, residence(cache, device, config))
         data = Split.load(cache, learn, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
         held = (
@@ -128,6 +128,7 @@ def train(
             if len(watch)
             else None
         )
+    _claim(out, saved)
     progress = Progress(config.train.epochs, quiet=quiet)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -291,7 +292,7 @@ def _one_epoch(
     if not np.isfinite(means["total"]):
         raise InputError(
             f"training diverged in epoch {state.epoch + 1}: the loss is {means['total']}; lower train.lr "
-            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) and use --resume"
+            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) and train into another --out"
         )
     return means.pop("total"), means
 
@@ -305,19 +306,27 @@ def _out_of_patience(state: State, config: Config, held: Split | None) -> bool:
     return bool(held and patience and state.epoch - state.best_epoch >= patience and state.epoch > 0)
 
 
-def _prepare(out: Path, saved: dict[str, Any], resume: bool) -> None:
-    """Claim the run directory; refuse to overwrite another run, or to resume one made otherwise."""
+def _refuse_other_run(out: Path, saved: dict[str, Any], resume: bool) -> None:
+    """Refuse to overwrite another run, or to resume one made otherwise."""
     existing = out / "config.json"
     if resume and existing.is_file():
         old = read_json(existing)
+        if not isinstance(old, dict):
+            raise InputError(f"{existing}: damaged, cannot resume from it; choose another --out")
         for key in ("config", "seed", "fingerprint", "video_dim", "text_dim"):
             if old.get(key) != saved[key]:
                 what = _first_difference(old.get(key), saved[key], key)
                 raise InputError(f"cannot resume {out}: {what}; resume with the settings it was started with")
     elif not resume and existing.exists():
         raise InputError(f"{out} already holds a run; go on with --resume, or choose another --out")
+
+
+def _claim(out: Path, saved: dict[str, Any]) -> None:
+    """Make the run directory, once everything else is known to be usable; sweep up what a killed run was writing."""
     try:
-        write_json(existing, saved)
+        write_json(out / "config.json", saved)
+        for partial in out.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write the run directory {out}: {error.strerror}") from None
 

@@ -62,7 +62,8 @@ def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dic
     """
     chosen = match(match_cost(moments, targets.windows, config), targets.window_mask)  # (B, W)
     valid = targets.window_mask
-    count = valid.sum().clamp_min(1)
+    given = chosen >= 0  # (B, W): fewer than the valid ones only where a query has more windows than the decoder has queries
+    count = given.sum().clamp_min(1)
     picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))  # (B, W, 2)
     l1 = nn.functional.smooth_l1_loss(picked, to_centre(targets.windows), beta=config.smooth, reduction="none").sum(-1)
     giou = 1 - overlap(to_edges(picked), targets.windows)[1]
@@ -81,8 +82,8 @@ def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dic
     weight_iou = learns * torch.where(hit, learns.sum() / hit.sum().clamp_min(1), torch.ones_like(learns))
     iou = (torch.sigmoid(moments.ious) - reached).abs()
     return {
-        "span": (l1 * valid).sum() / count,
-        "giou": (giou * valid).sum() / count,
+        "span": (l1 * given).sum() / count,
+        "giou": (giou * given).sum() / count,
         "label": (label * weight).sum() / weight.sum().clamp_min(1e-6),
         "iou": (iou * weight_iou).sum() / weight_iou.sum().clamp_min(1e-6),
     }

@@ -36,11 +36,11 @@ def match(cost: Tensor, window_mask: Tensor) -> Tensor:
 
     Args:
         cost: (B, Q, W).
-        window_mask: (B, W) bool, True where there is a window; valid ones come first, and there are at most Q.
+        window_mask: (B, W) bool, True where there is a window; valid ones come first.
 
     Returns:
-        (B, W) int64, the query of each window; -1 where there is no window. For each batch element the valid entries
-        are distinct.
+        (B, W) int64, the query of each window; -1 where there is no window, and for the costliest windows where there
+        are more windows than queries. For each batch element the entries other than -1 are distinct.
     """
     count = window_mask.sum(1)
     # One window is an argmin: no trip to the host for the most common case.
@@ -50,6 +50,7 @@ def match(cost: Tensor, window_mask: Tensor) -> Tensor:
     several = torch.nonzero(count > 1)[:, 0]
     host = cost[several].float().cpu().numpy()
     assigned = best.cpu().numpy()
+    assigned[several.cpu().numpy()] = -1
     for row, values, n in zip(several.tolist(), host, count[several].tolist()):
         queries, windows = linear_sum_assignment(np.nan_to_num(values[:, :n], nan=1e9, posinf=1e9, neginf=-1e9))
         assigned[row, windows] = queries

@@ -34,6 +34,10 @@ def clip_edges(times: Floats, offsets: Ints, durations: Floats) -> Floats:
     inner = np.flatnonzero(owner[1:] == owner[:-1])
     middle = (centres[inner] + centres[inner + 1]) / 2
     out[inner + 1 + owner[inner]] = np.clip(middle / durations[owner[inner]], 0, 1)
+    if (np.diff(middle)[np.diff(inner) == 1] < 0).any():
+        # Rows of very unlike lengths can have centres out of order; such clips become empty rather than negative.
+        shift = 2.0 * np.repeat(videos, np.diff(offsets) + 1)
+        out = np.maximum.accumulate(out + shift) - shift
     return out
 
 

@@ -257,3 +257,33 @@ def test_literal_fusion_starts_from_bounded_fields() -> None:
     video, text = 1e4 * torch.randn(2, 5, 16), 1e4 * torch.randn(2, 3, 16)
     out = fusion(video, torch.ones(2, 5, dtype=torch.bool), text, torch.ones(2, 3, dtype=torch.bool))
     assert torch.isfinite(out).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths, st.integers(1, 6), st.floats(0.01, 2.0), st.sampled_from([1, 2, 4]), st.booleans(), seeds)
+def test_the_fused_backward_is_autograds(
+    counts: list[int], steps: int, eta: float, scales: int, per_query: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed + 1)
+    _, _, mask = fields(counts, seed)
+    shape = (len(counts), 1, 4) if per_query else (1,)
+    values = [0.01 + 0.23 * torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(4)]
+    weights = torch.randn(2, *mask.shape, 4, generator=generator, dtype=torch.float64)
+    results = []
+    for fused in (True, False):
+        a, s = (x.clone().requires_grad_() for x in fields(counts, seed)[:2])
+        rates = [v.clone().requires_grad_() for v in values]
+        out = gray_scott(a, s, mask, Kinetics(*rates), steps=steps, step_size=eta, scales=scales, fused=fused)
+        sum((w * x)[mask].sum() for w, x in zip(weights, out)).backward()  # type: ignore[union-attr]
+        results.append([*(x.detach()[mask] for x in out), a.grad, s.grad, *(r.grad for r in rates)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-8)
+
+
+def test_the_fused_backward_passes_gradcheck() -> None:
+    a, s, mask = fields([4, 2], seed=2)
+    rates = [torch.full((2, 1, 4), v, dtype=torch.float64, requires_grad=True) for v in (0.2, 0.1, 0.04, 0.06)]
+
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return gray_scott(inputs[0], inputs[1], mask, Kinetics(*inputs[2:]), steps=3, step_size=0.8, scales=2)
+
+    assert torch.autograd.gradcheck(run, (a.requires_grad_(), s.requires_grad_(), *rates))
