@@ -16,13 +16,15 @@ from rdmf.store.records import Array, QueryRecord
 from rdmf.store.strings import offsets_of
 
 _LARGEST_INT = 2**63 - 1
+_LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 def check_query(query: QueryRecord) -> None:
     """Refuses what a cache cannot hold.
 
     Raises:
-        InputError: a qid that is neither str nor a 64-bit int, or ragged or non-finite saliency scores.
+        InputError: a qid that is neither str nor a 64-bit int, ragged or non-finite saliency scores, negative
+            clip numbers, or a clip length that is not positive.
     """
     where = f"query {query.qid!r} of video '{query.vid}'"
     if isinstance(query.qid, bool) or not isinstance(query.qid, (str, numbers.Integral)):
@@ -31,8 +33,12 @@ def check_query(query: QueryRecord) -> None:
         raise InputError(f"{where}: the query id does not fit 64 bits; give it as a string")
     if len({len(row) for row in query.saliency_scores}) > 1:
         raise InputError(f"{where}: clips have scores by different numbers of annotators")
-    if not all(math.isfinite(score) for row in query.saliency_scores for score in row):
+    if not all(abs(score) <= _LARGEST_SCORE for row in query.saliency_scores for score in row):
         raise InputError(f"{where}: a saliency score is not a finite number")
+    if not all(0 <= clip <= _LARGEST_INT for clip in query.saliency_clips):
+        raise InputError(f"{where}: a saliency clip number is negative or absurd; clips are counted from 0")
+    if not (math.isfinite(query.clip_length) and query.clip_length > 0):
+        raise InputError(f"{where}: clip length {query.clip_length} is not a positive number of seconds")
 
 
 def codes_of(values: Sequence[str]) -> tuple[Array, list[str]]:

@@ -43,7 +43,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, self_contained: bool
 
 def test_a_given_provenance_must_match_and_brings_its_notes(tmp_path: Path) -> None:
     part = samples.sample_cache(tmp_path / "part.h5")
-    with pytest.raises(InputError, match="video.fps: 2.0 here, 8.0 there"):
+    with pytest.raises(InputError, match=r"video\.fps: 2\.0 here, 8\.0 there"):
         merge([part], tmp_path / "out.h5", provenance=other_settings(fps=8.0))
     noted = Provenance(samples.PROVENANCE.video, samples.PROVENANCE.text, {"dataset": "charades"})
     out = merge([part], tmp_path / "out.h5", provenance=noted)

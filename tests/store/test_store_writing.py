@@ -92,6 +92,9 @@ def test_sentences_are_kept_once(writer: PartWriter) -> None:
         ({"qid": True}, "must be an int or a str, not bool"),
         ({"saliency_clips": (1, 2), "saliency_scores": ((1.0,), (1.0, 2.0))}, "different numbers of annotators"),
         ({"saliency_clips": (1,), "saliency_scores": ((np.nan,),)}, "a saliency score is not a finite number"),
+        ({"saliency_clips": (1,), "saliency_scores": ((1e39,),)}, "a saliency score is not a finite number"),
+        ({"saliency_clips": (-1,), "saliency_scores": ((1.0,),)}, "a saliency clip number is negative"),
+        ({"clip_length": 0.0}, "clip length 0.0 is not a positive number of seconds"),
     ],
 )
 def test_queries_a_cache_cannot_hold(writer: PartWriter, changes: dict[str, object], message: str) -> None:
@@ -195,6 +198,7 @@ samples.sample_cache(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 @pytest.mark.parametrize("moment", ["rows", "tables", "checksum", "rename"])
 def test_a_killed_writer_leaves_no_file_or_the_old_one(tmp_path: Path, moment: str) -> None:
     path = tmp_path / "cache.h5"
