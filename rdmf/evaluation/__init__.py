@@ -12,7 +12,7 @@ from typing import Any
 
 _HOMES = {
     "evaluate": "official",
-    "coverage": "official",
+    "evaluate_with_coverage": "official",
     "moment_metrics": "summary",
     "saliency_metrics": "summary",
     "per_query": "summary",

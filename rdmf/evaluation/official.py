@@ -15,7 +15,7 @@ import numpy as np
 
 from rdmf.evaluation import highlights, moments
 from rdmf.evaluation.records import Record
-from rdmf.evaluation.tables import Ints, PredictionTable, annotated_windows, match, read_qids
+from rdmf.evaluation.tables import Ints, PredictionTable, Ragged, annotated_windows, match, read_qids
 
 # Lengths in seconds, open below and closed above; "full" filters nothing.
 LENGTH_RANGES: dict[str, tuple[float, float] | None] = {
@@ -70,23 +70,46 @@ def evaluate(
     Raises:
         InputError: malformed records, or ids that do not match.
     """
+    return evaluate_with_coverage(predictions, annotations, allow_partial=allow_partial)[0]
+
+
+def evaluate_with_coverage(
+    predictions: Sequence[Record], annotations: Sequence[Record], *, allow_partial: bool = False
+) -> tuple[dict[str, Any], Coverage]:
+    """`evaluate`, and which queries its numbers stand for.
+
+    Raises:
+        InputError: malformed records, or ids that do not match.
+    """
     table = PredictionTable.parse(predictions)
     predicted, annotated = match(table.qids, read_qids(annotations, "annotation"), allow_partial=allow_partial)
+    truth = annotated_windows(annotations).rows(annotated)
     brief: dict[str, float] = {}
     sections: dict[str, Any] = {}
+    silent = np.zeros(len(predicted), dtype=bool)
     if table.windows is not None:
-        truth = annotated_windows(annotations).rows(annotated)
-        answered = moments.MomentTable.build(table.windows.rows(predicted), truth)
-        answered = answered.rows(answered.answerable)
-        if len(answered):
-            moment_scores = _moment_retrieval(answered)
+        windows = table.windows.rows(predicted)
+        silent = windows.counts == 0
+        answerable = moments.MomentTable.build(windows, truth)
+        answerable = answerable.rows(answerable.answerable)
+        if len(answerable):
+            moment_scores = _moment_retrieval(answerable)
             sections.update(moment_scores)
             brief.update(_brief_moments(moment_scores))
-    if table.saliency is not None:
-        levels = _highlights(table, annotations, predicted, annotated)
+    with_scores = np.isin(annotated, highlights.labelled(annotations))
+    if table.saliency is not None and with_scores.any():
+        levels = _highlights(table.saliency.rows(predicted[with_scores]), annotations, annotated[with_scores])
         sections.update(levels)
         brief.update({f"{level}-{key[3:]}": value for level, pair in levels.items() for key, value in pair.items()})
-    return {"brief": brief, **dict(sorted(sections.items()))}
+    counted = Coverage(
+        queries=len(predicted),
+        without_moments=int((truth.counts == 0).sum()),
+        without_prediction=int(((truth.counts > 0) & silent).sum()),
+        without_saliency=int((~with_scores).sum()),
+        predicted_only=len(predictions) - len(predicted),
+        annotated_only=len(annotations) - len(annotated),
+    )
+    return {"brief": brief, **dict(sorted(sections.items()))}, counted
 
 
 def percent(share: float) -> float:
@@ -124,15 +147,8 @@ def _brief_moments(scores: dict[str, dict[str, dict[str, float]]]) -> dict[str, 
     }
 
 
-def _highlights(
-    table: PredictionTable, annotations: Sequence[Record], predicted: Ints, annotated: Ints
-) -> dict[str, dict[str, float]]:
-    with_scores = highlights.labelled(annotations)
-    chosen = np.isin(annotated, with_scores)
-    if table.saliency is None or not chosen.any():
-        return {}
-    labels = highlights.annotator_scores(annotations, annotated[chosen])
-    saliency = table.saliency.rows(predicted[chosen])
+def _highlights(saliency: Ragged, annotations: Sequence[Record], rows: Ints) -> dict[str, dict[str, float]]:
+    labels = highlights.annotator_scores(annotations, rows)
     columns = labels.annotators
     positives = [labels.scores >= level for level in highlights.LEVELS.values()]
     # All levels rank the same predictions, so they share one sort.
@@ -144,23 +160,3 @@ def _highlights(
         mean_ap = percent(_mean(by_level[:, level][columns]))
         scores[f"HL-min-{name}"] = {"HL-mAP": mean_ap, "HL-Hit1": percent(_mean(hits))}
     return scores
-
-
-def coverage(predictions: Sequence[Record], annotations: Sequence[Record]) -> Coverage:
-    """How many queries the metrics stand for, and which are left out and why.
-
-    Raises:
-        InputError: malformed records, or not one qid in common.
-    """
-    table = PredictionTable.parse(predictions)
-    predicted, annotated = match(table.qids, read_qids(annotations, "annotation"), allow_partial=True)
-    has_moment = annotated_windows(annotations).counts[annotated] > 0
-    silent = np.zeros(len(predicted), dtype=bool) if table.windows is None else table.windows.counts[predicted] == 0
-    return Coverage(
-        queries=len(predicted),
-        without_moments=int((~has_moment).sum()),
-        without_prediction=int((has_moment & silent).sum()),
-        without_saliency=int((~np.isin(annotated, highlights.labelled(annotations))).sum()),
-        predicted_only=len(predictions) - len(predicted),
-        annotated_only=len(annotations) - len(annotated),
-    )

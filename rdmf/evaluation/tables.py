@@ -75,7 +75,8 @@ def numbers(rows: Sequence[Any], width: int | None) -> Ragged | None:
             return None
         flat = chain.from_iterable(items)
     cells = list(flat)
-    if not set(map(type, cells)) <= {int, float}:
+    kinds = set(map(type, cells)) - {int, float}
+    if any(kind is bool or not issubclass(kind, (int, float, np.floating, np.integer)) for kind in kinds):
         return None
     try:
         values = np.array(cells, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rdmf.evaluation.official import Coverage
     from rdmf.evaluation.records import Record
     from rdmf.store import Cache
 
@@ -51,36 +52,42 @@ def evaluate(
 
 
 def _score_file(predictions: Path, annotations: Path, json_path: Path | None, allow_partial: bool) -> None:
-    from rdmf.evaluation.official import coverage
-    from rdmf.evaluation.official import evaluate as official_metrics
     from rdmf.evaluation.records import read_jsonl
+    from rdmf.store.errors import InputError
 
     answers, truth = read_jsonl(predictions), read_jsonl(annotations)
     if truth[0].get("label"):
         from rdmf.evaluation.tvsum import clip_labels_metrics
 
         brief: dict[str, float] = clip_labels_metrics(answers, truth, allow_partial=allow_partial)
-        scores: dict[str, Any] = brief
+        _write_json(json_path, brief)
     else:
-        scores = official_metrics(answers, truth, allow_partial=allow_partial)
+        from rdmf.evaluation.official import evaluate_with_coverage
+
+        scores, counted = evaluate_with_coverage(answers, truth, allow_partial=allow_partial)
+        if not scores["brief"]:
+            raise InputError(f"{annotations}: no annotated windows or saliency for what {predictions} predicts")
+        _write_json(json_path, scores)
+        _note(counted)
         brief = scores["brief"]
         if not any(key.startswith("HL") for key in brief):
             # Not QVHighlights: its papers report R1@0.3 and mIoU too. The JSON keeps to the official keys.
             from rdmf.evaluation.summary import moment_metrics
 
             brief = {**brief, **moment_metrics(answers, truth, allow_partial=allow_partial)}
-    _write_json(json_path, scores)
-    for name, value in brief.items():
-        print(f"{name:<26} {value:6.2f}")
-    left_out = coverage(answers, truth)
+    print("\n".join(f"{name:<26} {value:6.2f}" for name, value in brief.items()))
+
+
+def _note(counted: Coverage) -> None:
+    """Say on standard error which queries the numbers leave out, unless that is a whole kind of annotation."""
     notes = {
-        "annotated queries have no prediction and were left out": left_out.annotated_only,
-        "predictions have no annotation and were left out": left_out.predicted_only,
-        "queries have no annotated window and take no part in moment metrics": left_out.without_moments,
-        "queries have no predicted window: left out of the official mAP, a miss in R1": left_out.without_prediction,
+        "annotated queries have no prediction and were left out": counted.annotated_only,
+        "predictions have no annotation and were left out": counted.predicted_only,
+        "queries have no annotated window and take no part in moment metrics": counted.without_moments,
+        "queries have no predicted window: left out of the official mAP, a miss in R1": counted.without_prediction,
     }
     for text, count in notes.items():
-        if count and count < left_out.queries + left_out.annotated_only + left_out.predicted_only:
+        if count and (count < counted.queries or "left out" in text):
             print(f"note: {count} {text}", file=sys.stderr)
 
 
