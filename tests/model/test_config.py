@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from rdmf.config import Config, load_config, parse_overrides, presets, settings
 from rdmf.store import InputError
 

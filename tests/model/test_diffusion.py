@@ -8,8 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rdmf.config import DiffusionConfig
-from rdmf.model.diffusion import TemporalDiffusion, bounded, diffuse, diffuse_by_steps, laplacian, step_kernel, unbounded
+from rdmf.model.diffusion import (
+    TemporalDiffusion,
+    bounded,
+    diffuse,
+    diffuse_by_steps,
+    laplacian,
+    step_kernel,
+    unbounded,
+)
 
 CASES = settings(max_examples=40, deadline=None)
 lengths = st.lists(st.integers(1, 23), min_size=1, max_size=4)
@@ -60,7 +69,9 @@ def test_gradcheck(per_channel: bool) -> None:
     field, mask = case([3, 2, 1], seed=3, width=2)
     field = torch.where(mask[..., None], field, 0.0)
     rate = some_rate(0.2, per_channel, width=2)
-    assert torch.autograd.gradcheck(lambda x, r: diffuse(x, mask, r, 5), (field.requires_grad_(), rate.requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda x, r: diffuse(x, mask, r, 5), (field.requires_grad_(), rate.requires_grad_())
+    )
 
 
 @CASES

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rdmf.config import FusionConfig, ModelConfig
 from rdmf.model.diffusion import laplacian
 from rdmf.model.fusion import LiteralFusion, react
@@ -111,7 +113,7 @@ def test_order_of_convergence_is_one(integrator: str) -> None:
     exact = 2 * solve(8192, "euler") - solve(4096, "euler")
     errors = [float((solve(n, integrator) - exact).abs().max()) for n in (32, 64, 128)]
     assert errors[-1] < 0.02
-    for coarse, fine in zip(errors, errors[1:]):
+    for coarse, fine in itertools.pairwise(errors):
         assert 1.8 < coarse / fine < 2.2
 
 

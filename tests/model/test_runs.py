@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rdmf.model.runs import best_runs
 
 CASES = settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""A tiny cache with a signal that can be learnt: the word of a query names the channel that is high inside its window."""
+"""A tiny cache with a signal to learn: the word of a query names the channel that is high inside its window."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
 
 WORDS = ("alpha", "beta")
@@ -49,9 +50,7 @@ def token_features(word: str) -> np.ndarray[Any, Any]:
     return out
 
 
-def make_video(
-    name: str, rng: np.random.Generator, length: int
-) -> tuple[VideoRecord, dict[str, tuple[float, float]]]:
+def make_video(name: str, rng: np.random.Generator, length: int) -> tuple[VideoRecord, dict[str, tuple[float, float]]]:
     """A video in which each word happens once, and when."""
     features = 0.2 * rng.standard_normal((length, D_VIDEO)).astype(np.float32)
     windows = {}

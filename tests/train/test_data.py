@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from spoiling import NAN_ROW, spoil_bytes
+
 from rdmf.store import Cache, InputError, open_cache
 from rdmf.train.data import Split, load_rows
 
@@ -102,9 +103,9 @@ def test_two_splits_share_the_rows(cache: Cache, split: Split) -> None:
 
 
 def test_a_query_without_video_is_refused(build_cache: Callable[..., Path], tmp_path: Path) -> None:
-    with open_cache(build_cache(tmp_path / "gap.h5", train=2, test=0, missing=1)) as gap:
-        with pytest.raises(InputError, match="gone-0"):
-            Split.load(gap, gap.select("train"), device=CPU)
+    path = build_cache(tmp_path / "gap.h5", train=2, test=0, missing=1)
+    with open_cache(path) as gap, pytest.raises(InputError, match="gone-0"):
+        Split.load(gap, gap.select("train"), device=CPU)
 
 
 def test_nan_rows_are_refused_with_the_video(build_cache: Callable[..., Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from rdmf.config import Config, LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output

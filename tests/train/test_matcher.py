@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
 from rdmf.config import LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.spans import overlap, to_centre, to_edges
 from rdmf.train.matcher import match, match_cost
-from scipy.optimize import linear_sum_assignment
 
 CASES = settings(max_examples=60, deadline=None)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rdmf.store import Cache, Provenance, QueryRecord, TextRecord, VideoRecord, open_cache, write_cache
 from rdmf.train.targets import clip_edges, ragged, saliency_targets, window_table
 
@@ -47,9 +48,7 @@ def test_several_videos_lie_flat_with_one_edge_more_each() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(
-        st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 15)), min_size=1, max_size=8), min_size=1, max_size=4
-    ),
+    st.lists(st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 15)), min_size=1, max_size=8), min_size=1, max_size=4),
     st.floats(0.5, 2),
 )
 def test_any_rows_tile_their_video(videos: list[list[tuple[float, float]]], stretch: float) -> None:
