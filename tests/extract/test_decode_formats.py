@@ -89,6 +89,8 @@ def test_decord_and_pyav_agree_wherever_decord_is_trusted(truth):
             for ours, theirs in zip(auto[:-1], pyav[:-1], strict=True):
                 assert isinstance(ours, Frame)
                 assert ours.seconds == pytest.approx(theirs.seconds, abs=1e-6)
-                assert np.abs(ours.image.astype(int) - theirs.image).mean() < 1.0, path.name
+                difference = ours.image.astype(int) - theirs.image
+                assert np.abs(difference).mean() < 2.0, path.name  # 1.5 on a test card's edges, below 0.6 elsewhere
+                assert abs(difference.mean()) < 0.5, path.name  # no shift in brightness
             compared += 1
     assert compared >= 10

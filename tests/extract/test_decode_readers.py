@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,17 @@ def test_only_frames_that_rows_look_at_are_converted(clips):
 
 @pytest.mark.parametrize("name", ["webm", "ten_bit"])
 def test_pyav_reads_what_decord_should_not_be_given(clips, name):
-    assert objection(probe(clips[name]))
+    assert objection(probe(clips[name]), EACH_FRAME)
     frames, end = decode(clips[name], "pyav")
     assert end.frames == 20
     for frame in frames:
         assert abs(frame.image.mean() - level(frame.seconds)) < 6.0
+
+
+def test_decord_is_given_no_video_that_it_could_fill_the_memory_with(clips):
+    facts = probe(clips["constant"])
+    assert objection(facts, EACH_FRAME) == ""
+    assert "5530 MB" in objection(replace(facts, packets=300_000), EACH_FRAME)
 
 
 def test_damage_in_the_middle_costs_pyav_some_frames_and_no_more(clips):
@@ -89,7 +96,7 @@ def test_damage_in_the_middle_costs_pyav_some_frames_and_no_more(clips):
 
 def test_a_truncated_file_says_how_much_was_recovered(clips):
     facts = probe(clips["truncated"])
-    assert objection(facts)
+    assert objection(facts, EACH_FRAME)
     _, end = decode(clips["truncated"], "pyav")
     assert 0.5 < end.recovered < 0.9
     assert end.duration == pytest.approx(5.0 * end.recovered, abs=0.3)

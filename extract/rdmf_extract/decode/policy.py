@@ -46,7 +46,7 @@ def read(
         yield from read_decord(facts, sampling, tick)
         return
     if policy == "auto":
-        takeover = objection(facts)
+        takeover = objection(facts, sampling)
         if not takeover:
             try:
                 yield from read_decord(facts, sampling, tick)
