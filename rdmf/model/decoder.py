@@ -82,8 +82,8 @@ class DecoderLayer(nn.Module):
         d = model.hidden
         self.look = nn.Sequential(nn.LayerNorm(3 * d), nn.Linear(3 * d, d))
         self.self_norm, self.cross_norm = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.self_attention = Attention(d, config.heads, model.dropout)
-        self.cross_attention = Attention(d, config.heads, model.dropout)
+        self.self_attention = Attention(d, config.heads)
+        self.cross_attention = Attention(d, config.heads)
         self.place = nn.Linear(2 * d, d)
         self.drop = nn.Dropout(model.dropout)
         self.mix = FeedForward(d, model.dropout)

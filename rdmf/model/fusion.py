@@ -69,7 +69,8 @@ class ReactionBlock(nn.Module):
         self.norm = nn.LayerNorm(d)
         self.video, self.video_level = nn.Linear(d, d), nn.LayerNorm(d)
         self.text, self.text_level = nn.Linear(d, d), nn.LayerNorm(d)
-        self.attend = Attention(d, config.heads, model.dropout) if config.text_field == "attention" else None
+        self.attend = Attention(d, config.heads) if config.text_field == "attention" else None
+        self.align = nn.Linear(d, 2 * d)
         self.rates = Rates(config, d, d)
         self.out = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), nn.Dropout(model.dropout))
         self.mix = FeedForward(d, model.dropout, context=model.context)
@@ -81,7 +82,8 @@ class ReactionBlock(nn.Module):
         level = self.text(pooled)[:, None]  # (B, 1, d)
         if self.attend is not None:
             level = level + self.attend(x, text, text, text_mask)  # (B, L, d)
-        v = torch.sigmoid(self.video_level(self.video(x)))
+        gain, shift = self.align(pooled)[:, None].chunk(2, -1)  # (B, 1, d) each
+        v = torch.sigmoid(self.video_level(self.video(x)) * (1 + gain) + shift)
         t = torch.sigmoid(self.text_level(level)).expand_as(v)
         v, t = react(self.config, self.rates(pooled), v, t, video_mask, scales=self.config.scales)
         video = video + self.out(torch.cat((v, t), -1))
@@ -95,7 +97,7 @@ class CrossAttentionBlock(nn.Module):
     def __init__(self, model: ModelConfig, config: FusionConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(model.hidden)
-        self.attend = Attention(model.hidden, config.heads, model.dropout)
+        self.attend = Attention(model.hidden, config.heads)
         self.drop = nn.Dropout(model.dropout)
         self.mix = FeedForward(model.hidden, model.dropout, context=model.context)
 

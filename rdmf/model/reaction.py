@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rdmf.config import FusionConfig
 from rdmf.model.diffusion import bounded, unbounded
+from rdmf.model.split_steps import SplitSteps
 
 #: eta * D never exceeds this: explicit diffusion keeps the maximum principle and no mode alternates in sign.
 DIFFUSION_LIMIT = 0.25
@@ -60,6 +61,7 @@ def gray_scott(
     step_size: float,
     scales: int = 1,
     integrator: str = "split",
+    fused: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """N steps of a' = D_a lap(a) + a a s - (F + k) a,  s' = D_s lap(s) - a a s + F (1 - s).
 
@@ -75,6 +77,7 @@ def gray_scott(
         step_size: eta.
         scales: see `spread`.
         integrator: "euler" or "split".
+        fused: use the split integrator's own backward pass (`rdmf.model.split_steps`) rather than autograd's graph.
 
     Returns:
         activator, substrate: (B, L, d) after N steps; padding keeps values that mean nothing.
@@ -82,6 +85,12 @@ def gray_scott(
     a, s = activator, substrate
     decay = step_size * (rates.feed + rates.kill)
     feed = step_size * rates.feed
+    if fused and integrator == "split":
+        lines = (a.shape[0], 1, a.shape[2])
+        along = [r.expand(lines).transpose(1, 2) for r in (rates.activator, rates.substrate, feed, decay)]
+        fields = [f.transpose(1, 2).contiguous() for f in (a, s)]
+        a, s = SplitSteps.apply(*fields, *along, (mask, steps, step_size, scales))
+        return a.transpose(1, 2), s.transpose(1, 2)
     for _ in range(steps):
         spread_a, spread_s = rates.activator * spread(a, mask, scales), rates.substrate * spread(s, mask, scales)
         if integrator == "euler":
@@ -107,10 +116,17 @@ class Rates(nn.Module):
         super().__init__()
         self.order, self.video = config.order, config.video
         eta = config.step_size
+        # Under a constraint the smaller coefficient is a share of the larger: its start is that share.
+        d_video, d_text = eta * config.d_video, eta * config.d_text
+        shares = {"video": d_video / DIFFUSION_LIMIT, "text": d_text / DIFFUSION_LIMIT}
+        smaller = self._smaller()
+        if smaller is not None:
+            larger = max(d_text if smaller == "video" else d_video, 1e-9)
+            shares[smaller] = (d_video if smaller == "video" else d_text) / min(larger, DIFFUSION_LIMIT)
         start = torch.tensor(
             [
-                unbounded(eta * config.d_video, DIFFUSION_LIMIT),
-                unbounded(eta * config.d_text, DIFFUSION_LIMIT),
+                unbounded(shares["video"], 1.0),
+                unbounded(shares["text"], 1.0),
                 unbounded(config.feed, RATE_LIMIT),
                 unbounded(config.kill, RATE_LIMIT),
             ]
@@ -130,11 +146,18 @@ class Rates(nn.Module):
         else:
             raw_video, raw_text, raw_feed, raw_kill = raw.unbind(0)
         video, text = bounded(raw_video, DIFFUSION_LIMIT), bounded(raw_text, DIFFUSION_LIMIT)
-        # An order is kept by construction: the smaller coefficient is a share of the larger one.
-        if self.order == "paper":
-            text = video * torch.sigmoid(raw_text)
+        smaller = self._smaller()
+        if smaller == "text":
+            text = video * bounded(raw_text, 1.0)
+        elif smaller == "video":
+            video = text * bounded(raw_video, 1.0)
         activator, substrate = (video, text) if self.video == "activator" else (text, video)
-        if self.order == "turing":
-            raw_activator = raw_video if self.video == "activator" else raw_text
-            activator = substrate * torch.sigmoid(raw_activator)
         return Kinetics(activator, substrate, bounded(raw_feed, RATE_LIMIT), bounded(raw_kill, RATE_LIMIT))
+
+    def _smaller(self) -> str | None:
+        """The field whose coefficient is kept below the other's by construction, or None."""
+        if self.order == "paper":
+            return "text"
+        if self.order == "turing":
+            return "video" if self.video == "activator" else "text"
+        return None
