@@ -1,0 +1,137 @@
+"""`rdmf extract`: a dataset's videos and sentences to one feature cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rdmf_pipelines.datasets import DatasetPlan
+
+
+def extract(
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="A known dataset: charades, qvhighlights or activitynet. Either this or --manifest."),
+    ] = None,
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Your own sentences: JSON lines or CSV with 'vid' (or 'video', a path) and 'query', optionally "
+            "'start' and 'end' (or 'relevant_windows'), 'split', 'type', 'qid', 'duration'. Repeatable, e.g. train "
+            "and val."
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder tree of the video files. Default: data/DATASET/videos, or the folder of the manifest."
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a known dataset's annotation files. Default: data/DATASET/annotations."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of manifest rows that name none. Default: what the file's name tells, or 'all'."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The cache to write. Default: features/NAME.h5, after dataset or manifest.")
+    ] = None,
+    video_encoder: Annotated[
+        str,
+        typer.Option(help="videoswin-t, videoswin-s, videoswin-b, efficientnet-lite0 or timm:NAME."),
+    ] = "videoswin-t",
+    text_encoder: Annotated[
+        str, typer.Option(help="bert-base-uncased, minilm, or any Hugging Face text model by name or folder.")
+    ] = "bert-base-uncased",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="File of weights for the video encoder, or 'random'. Default: the published ones."),
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames looked at per second of video.")] = None,
+    window: Annotated[float | None, typer.Option(help="Seconds of video that one feature row sees.")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds between the starts of rows.")] = None,
+    frames_per_window: Annotated[int | None, typer.Option(help="Frames that one feature row sees.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side in pixels of the frames the network gets.")] = None,
+    decoder: Annotated[
+        str, typer.Option(help="auto (Decord, and PyAV where it fails or differs), decord or pyav.")
+    ] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Decoder processes. Default: after the CPU's cores.")] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that decoding one video may take (a longer video: its own length more).")
+    ] = 600.0,
+    max_fail: Annotated[int | None, typer.Option(help="Stop when more videos than this have failed.")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Try videos again that failed in an earlier run.")] = False,
+    device: Annotated[str, typer.Option(help="Where the encoders run: auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Decode videos, compute their features and those of the sentences, and write one cache.
+
+    Run it again to do only what is missing. Exit code 0: done; 1: done, but videos failed or were not found (they are
+    listed); 2: bad input.
+    """
+    from rdmf_extract.encoders.registry import build_text_encoder, build_video_encoder
+    from rdmf_extract.pipeline import extract as run
+    from rdmf_extract.progress import ProgressDisplay
+    from rdmf_pipelines.extraction import built_loudly, default_out, report, tell_plan
+
+    plan = _plan(dataset, manifest or [], videos=videos, annotations=annotations, split=split)
+    target = default_out(out, plan)
+    tell_plan(plan)
+    seeing = built_loudly(
+        lambda: build_video_encoder(
+            video_encoder,
+            fps=fps,
+            window=window,
+            stride=stride,
+            frames_per_window=frames_per_window,
+            resolution=resolution,
+            weights=weights,
+            device=device,
+        )
+    )
+    reading = build_text_encoder(text_encoder, device=device)
+    notes = {**plan.notes, "licence": plan.licence, "video_weights": seeing.source, "text_encoder": reading.source}
+    with ProgressDisplay() as progress:
+        summary = run(
+            plan.videos,
+            plan.queries,
+            out=target,
+            video_encoder=seeing,
+            text_encoder=reading,
+            notes=notes,
+            decoder=decoder,
+            workers=workers,
+            timeout_seconds=timeout,
+            max_fail=max_fail,
+            retry_failed=retry_failed,
+            progress=progress,
+        )
+    if report(summary):
+        raise typer.Exit(1)
+
+
+def _plan(
+    dataset: str | None,
+    manifests: list[Path],
+    *,
+    videos: Path | None,
+    annotations: Path | None,
+    split: str | None,
+) -> DatasetPlan:
+    """The dataset or the manifests, whichever was named."""
+    from rdmf.store.errors import InputError
+    from rdmf_pipelines.datasets import load_dataset, load_manifest
+
+    if (dataset is None) == (not manifests):
+        raise InputError("name either a known dataset with --dataset or your own file with --manifest")
+    if dataset is not None:
+        if split is not None:
+            raise InputError("--split is for manifests; a known dataset has its own splits")
+        return load_dataset(dataset, annotations, videos)
+    if annotations is not None:
+        raise InputError("--annotations is for known datasets; a manifest holds its own annotations")
+    return load_manifest(manifests, videos or manifests[0].parent, split=split)

@@ -1,0 +1,98 @@
+"""What `rdmf extract` says before and after the work."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from rdmf.store import Failure, open_cache
+from rdmf_pipelines.datasets import DatasetPlan
+from rdmf_pipelines.report import clock, print_failures, print_table
+
+if TYPE_CHECKING:
+    from rdmf_extract.pipeline import ExtractSummary
+
+T = TypeVar("T")
+
+RANDOM_WEIGHTS = "the video encoder ran on RANDOM WEIGHTS: these features exercise the pipeline and mean nothing"
+
+
+def default_out(out: Path | None, plan: DatasetPlan) -> Path:
+    """Where the cache goes: as asked, or features/NAME.h5."""
+    return out if out is not None else Path("features", f"{plan.name}.h5")
+
+
+def tell_plan(plan: DatasetPlan) -> None:
+    """The dataset in one line, and what was odd about it, on standard error."""
+    splits = ", ".join(f"{count} {split}" for split, count in plan.splits().items())
+    print(f"{plan.name}: {len(plan.videos)} videos, queries: {splits}", file=sys.stderr)
+    for remark in plan.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    if plan.missing:
+        print(f"note: {len(plan.missing)} annotated videos have no file; the others are extracted", file=sys.stderr)
+
+
+def built_loudly(build: Callable[[], T]) -> T:
+    """Build an encoder; its warnings (random weights above all) come out as lines that nobody overlooks."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        built = build()
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            print(f"WARNING: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return built
+
+
+def report(summary: ExtractSummary) -> bool:
+    """The table, then one line per video without features; returns whether there are any."""
+    missing = [Failure(vid, "file not found") for vid in summary.missing]
+    print_table("Extraction", _rows(summary))
+    print_failures([*summary.failures, *missing])
+    if summary.stopped:
+        print(f"stopped early: {summary.stopped}; what is done is kept, run again to go on", file=sys.stderr)
+    return bool(summary.failures or missing or summary.stopped)
+
+
+def _rows(summary: ExtractSummary) -> list[tuple[str, str]]:
+    with open_cache(summary.cache) as cache:
+        counts = f"{summary.done} done, {summary.skipped} were there, {len(summary.failures)} failed"
+        rows = [
+            ("videos", f"{counts}, {len(summary.missing)} without a file"),
+            ("in the cache", f"{len(cache.vids)} videos, {clock(float(cache.durations.sum()))} of video"),
+            ("rows", f"{cache.n_rows} of {cache.d_video} numbers, {summary.rows} of them new"),
+            ("queries", ", ".join(f"{len(cache.select(split))} {split}" for split in cache.splits)),
+            ("sentences", f"{len(cache.texts)} distinct, tokens of {cache.d_text} numbers"),
+        ]
+        damaged = int((cache.recovered < 1).sum())
+        short = int(cache.padded.sum())
+        fingerprint, random_weights = cache.fingerprint, bool(cache.provenance.video.get("random_weights"))
+    if damaged:
+        rows.append(("damaged", f"{damaged} videos gave only part of their frames (their share is in the cache)"))
+    if short:
+        rows.append(("short", f"{short} videos are shorter than a window, which was filled with repeated frames"))
+    if summary.takeovers:
+        vid, reason = summary.takeovers[0]
+        rows.append(("PyAV took over", f"{len(summary.takeovers)} videos, e.g. '{vid}': {reason}"))
+    if summary.duration_differences:
+        rows.append(("durations", _durations(summary.duration_differences)))
+    rows += [
+        ("time", clock(summary.seconds)),
+        ("cache", str(summary.cache)),
+        ("fingerprint", fingerprint),
+    ]
+    if random_weights:
+        rows.append(("WARNING", RANDOM_WEIGHTS))
+    return rows
+
+
+def _durations(differences: list[tuple[str, float, float]]) -> str:
+    vid, annotated, measured = max(differences, key=lambda entry: abs(entry[1] - entry[2]))
+    return (
+        f"{len(differences)} videos are longer or shorter than annotated, most of all '{vid}': {measured:.1f} s "
+        f"measured, {annotated:.1f} s annotated"
+    )
