@@ -102,7 +102,9 @@ def _bounce(picture: Picture, event: Event, elapsed: float, progress: float, rng
     ground = y + short * 0.3
     x += drift * (progress - 0.5) * 2
     shadow = np.zeros(3, np.float32)
-    draw_shape(picture, "circle", shadow, x, ground, radius * (1.3 - 0.5 * hop), opacity=0.55, squash=0.25, outline=False)
+    draw_shape(
+        picture, "circle", shadow, x, ground, radius * (1.3 - 0.5 * hop), opacity=0.55, squash=0.25, outline=False
+    )
     squash = 0.78 + 0.22 * min(hop * 3, 1)
     at = ground - radius * squash * 0.9 - height * hop
     draw_shape(picture, event.subject.shape, _colour(event), x, at, radius, squash=squash)
@@ -136,7 +138,9 @@ def _flash(picture: Picture, event: Event, elapsed: float, progress: float, rng:
     v = np.arange(height, dtype=np.float32)[:, None] - y
     u = np.arange(width, dtype=np.float32)[None, :] - x
     turn, distance = np.arctan2(v, u), np.hypot(u, v)
-    beam = np.clip(1.5 * np.cos(rays * (turn + 0.4 * elapsed)) - 0.2, 0, 1) * np.exp(-((distance / (3.2 * radius)) ** 2))
+    beam = np.clip(1.5 * np.cos(rays * (turn + 0.4 * elapsed)) - 0.2, 0, 1) * np.exp(
+        -((distance / (3.2 * radius)) ** 2)
+    )
     glow = np.exp(-((distance / (1.7 * radius)) ** 2))
     picture += (255 - picture) * (strength * np.maximum(beam, glow))[..., None]
     draw_shape(picture, event.subject.shape, _colour(event) * np.float32(0.8 + 0.25 * strength), x, y, radius)

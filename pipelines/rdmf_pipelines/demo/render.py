@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def render(plan: VideoPlan, path: Path) -> Path:
     with av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
-        stream.options = {"preset": "ultrafast", "crf": "20", "g": "20", "threads": "1"}
+        stream.options = {"preset": "ultrafast", "crf": "25", "g": "20", "threads": "1"}
         for picture in frames(plan):
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
                 container.mux(packet)
@@ -102,9 +103,12 @@ def render_all(
     if not missing:
         return paths, 0
     jobs = [(plan, paths[plan.vid]) for plan in missing]
-    # Spawned, not forked: the parent may hold FFmpeg's and torch's threads.
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        for count, vid in enumerate(pool.imap_unordered(_render_job, jobs, chunksize=2), start=1):
+    # Spawned, not forked: the parent may hold FFmpeg's and torch's threads. An executor, not a Pool: where a child cannot
+    # even start, a Pool starts another one for ever.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        for count, done in enumerate(as_completed([pool.submit(_render_job, job) for job in jobs]), start=1):
+            vid = done.result()
             drawn[vid] = wanted[vid]
             if on_done is not None:
                 on_done(count)

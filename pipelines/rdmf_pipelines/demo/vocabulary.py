@@ -92,8 +92,18 @@ SCENE_PHRASES: dict[str, tuple[str, ...]] = {
         "the colours fade to monochrome",
     ),
     "fire": ("flames burn along the ground", "a fire breaks out", "the ground is on fire", "fire and flames"),
-    "flood": ("water rises over the ground", "the scene is flooded", "a flood comes up", "blue water fills the lower half"),
-    "shake": ("the camera shakes", "the picture is shaken and blurred", "a shaky camera", "an earthquake jolts the camera"),
+    "flood": (
+        "water rises over the ground",
+        "the scene is flooded",
+        "a flood comes up",
+        "blue water fills the lower half",
+    ),
+    "shake": (
+        "the camera shakes",
+        "the picture is shaken and blurred",
+        "a shaky camera",
+        "an earthquake jolts the camera",
+    ),
     "zoom": (
         "the camera zooms in close",
         "the view zooms in",

@@ -15,7 +15,15 @@ FADE_SECONDS = 0.4
 """Changes fade in after their start and out before their end, so that the window holds all that is seen of them."""
 
 BEHIND_OBJECTS = ("night", "fire", "flood")
-_WORDS = ("BREAKING NEWS", "CHAPTER TWO", "MEANWHILE", "GOOD MORNING", "THE END OF IT", "LIVE FROM HERE", "SPECIAL OFFER")
+_WORDS = (
+    "BREAKING NEWS",
+    "CHAPTER TWO",
+    "MEANWHILE",
+    "GOOD MORNING",
+    "THE END OF IT",
+    "LIVE FROM HERE",
+    "SPECIAL OFFER",
+)
 
 
 def strength(event: Event, seconds: float) -> float:
@@ -99,7 +107,16 @@ def _flakes(height: int, width: int, seed: int, streak: int, count: int) -> Pict
         for i in range(streak):
             layer[(y + i) % height, (x + i // 4) % width] = 0.5 + 0.5 * i / streak
         return layer
-    for dy, dx, alpha in ((0, 0, 1.0), (0, 1, 1.0), (1, 0, 1.0), (1, 1, 1.0), (-1, 0, 0.6), (0, -1, 0.6), (2, 1, 0.6), (1, 2, 0.6)):
+    for dy, dx, alpha in (
+        (0, 0, 1.0),
+        (0, 1, 1.0),
+        (1, 0, 1.0),
+        (1, 1, 1.0),
+        (-1, 0, 0.6),
+        (0, -1, 0.6),
+        (2, 1, 0.6),
+        (1, 2, 0.6),
+    ):
         at = (y + dy) % height, (x + dx) % width
         layer[at] = np.maximum(layer[at], alpha)
     return layer
