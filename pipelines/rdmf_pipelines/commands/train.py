@@ -80,35 +80,30 @@ def _folder(out: Path | None, features: Path, preset: str | None, seed: int, *, 
 def _report(runs: list[Path]) -> None:
     """The table at the end: what the hold-out said, per seed and as mean and standard deviation."""
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     from rdmf.train.checkpoint import read_json
 
     summaries = [read_json(r / "summary.json") for r in runs]
     names = [n for n in ("R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP") if n in summaries[0]["holdout"]]
-    title = "hold-out (training videos set aside, percent)" if names else "every training video was learnt from"
-    table = Table(title=title, title_justify="left")
-    for column in ("run", "epochs", "best", *names, "time", "samples/s"):
-        table.add_column(column, justify="left" if column == "run" else "right", no_wrap=column != "run")
+    rows = [["run", "epochs", "best", *names, "time", "samples/s"]]
     for run, s in zip(runs, summaries):
         scores = [f"{s['holdout'][n]:.1f}" for n in names]
-        table.add_row(
-            str(run),
-            str(s["epochs"]),
-            str(s["best_epoch"]),
-            *scores,
-            f"{s['seconds']:.0f} s",
-            f"{s['samples_per_second']:.0f}",
-        )
+        spent = [f"{s['seconds']:.0f} s", f"{s['samples_per_second']:.0f}"]
+        rows.append([str(run), str(s["epochs"]), str(s["best_epoch"]), *scores, *spent])
     if len(runs) > 1 and names:
         values = np.array([[s["holdout"][n] for n in names] for s in summaries])
         spread = [f"{m:.1f} ± {d:.1f}" for m, d in zip(values.mean(0), values.std(0, ddof=1))]
-        table.add_section()
-        table.add_row(f"mean of {len(runs)} seeds", "", "", *spread, "", "")
-    console = Console()
-    console.print(table)
-    console.print(f"curves: {runs[-1] / 'curves.png'}\nnext:   rdmf eval {runs[-1]}", highlight=False, soft_wrap=True)
+        rows.append([f"mean ± std of {len(runs)} seeds", "", "", *spread, "", ""])
+    print(
+        "\nhold-out (training videos set aside; percent):"
+        if names
+        else "\nno hold-out: every training video was learnt from, the last epoch is kept"
+    )
+    # Plain columns: a run's path must stay whole and copyable however narrow the terminal or the log is.
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+    print(f"curves: {runs[-1] / 'curves.png'}\nnext:   rdmf eval {runs[-1]}")
 
 
 def _show_settings(preset: str | None, config: Path | None, assignments: list[str]) -> None:
