@@ -97,7 +97,7 @@ def _parse(path: Path, text: str) -> tuple[list[Record], list[int]]:
 
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Parsing makes tens of thousands of lists and no cycles; looking for cycles meanwhile takes a third of the time."""
+    """Parsing makes tens of thousands of lists and no cycles; looking for cycles takes a third of its time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
