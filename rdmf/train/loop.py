@@ -143,8 +143,8 @@ def train(
         where = f"{len(data)} queries" + (f", {len(held)} held out" if held else "")
         progress.say(f"training on {where} · {describe(model)} · {device} · {out}")
         _run_epochs(state, data, held, config, out, seed, progress, stop_after)
-    progress.close()
-    _summarise(state, config, out, seed, data, held)
+        progress.close()
+        _summarise(state, config, out, seed, data, held)
     return out
 
 
@@ -250,7 +250,8 @@ def _run_epochs(
                 "samples_per_second": round(len(data) / max(spent, 1e-9), 1),
             }
         )
-        about = {"epoch": str(state.epoch), "format": "pt"}
+        # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+        about = {"epoch": str(state.epoch)}
         save_weights(out / "last.safetensors", state.weights(), about)
         if better:
             save_weights(out / "best.safetensors", state.weights(), about)

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
+
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
 
 WORDS = ("alpha", "beta")
 STRIDE = 2.0  # seconds per feature row
