@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -18,6 +19,21 @@ COMMANDS = {
     "features info": ("features", "info", "What a cache holds and how it was made."),
     "features verify": ("features", "verify", "Find any damaged byte of a cache and name the video it hits."),
     "features import": ("features_import", "import_", "Make a cache of features that you already have."),
+}
+
+#: OSErrors that are about the user's disk and paths, not about this program: one line says enough.
+THE_MACHINES = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
 }
 
 
@@ -71,31 +87,43 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(name: str, rest: list[str]) -> int:
     """Run one command; returns its exit code."""
-    import click
+    import typer
 
-    from rdmf.store import InputError
+    from rdmf.store.errors import InputError
 
+    # Older typers stand on the package click, newer ones carry their own copy of it; either way the bad use of a command
+    # is an ancestor of BadParameter with this name.
+    misuse = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         result = _command(name).main(args=rest, prog_name=f"rdmf {name}", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except InputError as error:
         return _complain(str(error))
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", code=130)
-    except click.ClickException as error:
-        return _complain(f"{error.format_message().rstrip('.')}; see `rdmf {name} --help`")
-    except KeyboardInterrupt:
-        return _complain("interrupted", code=130)
+    except misuse as error:
+        return _complain(f"{_message(error)}; see `rdmf {name} --help`")
     except BrokenPipeError:
         # The reader (head, less) went away: not an error; give the interpreter nothing left to flush into the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in THE_MACHINES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}")
+
+
+def _message(error: Any) -> str:
+    """What was wrong with the command line, as the parser puts it."""
+    return str(error.format_message()).rstrip(".")
 
 
 def _complain(message: str, code: int = 2) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    """One line on standard error, whatever the message holds."""
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
 
 
@@ -103,10 +131,12 @@ def _unknown(args: list[str]) -> None:
     import difflib
 
     group = [name for name in COMMANDS if name.startswith(f"{args[0]} ")]
-    if group and (len(args) == 1 or args[1] in {"--help", "-h"}):
+    if group and args[1:2] in (["--help"], ["-h"]):
         for name in group:
             print(f"  rdmf {name:<16}  {COMMANDS[name][2]}")
-        raise SystemExit(0 if len(args) > 1 else 2)
+        raise SystemExit(0)
+    if group and len(args) == 1:
+        raise SystemExit(_complain(f"'{args[0]}' is a group; use one of {', '.join(f'`rdmf {n}`' for n in group)}"))
     wanted = " ".join(args[:2]) if group else args[0]
     close = difflib.get_close_matches(wanted, COMMANDS, n=1, cutoff=0.4)
     hint = f" (did you mean 'rdmf {close[0]}'?)" if close else ""
