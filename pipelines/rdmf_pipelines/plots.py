@@ -77,11 +77,11 @@ def moments_figure(
     return figure
 
 
-def clock(seconds: float) -> str:
-    """75.5 s as "1:15.5", 3725 s as "1:02:05"; whole seconds lose the ".0"."""
-    tenths = round(seconds * 10)
-    whole, tenth = divmod(tenths, 10)
-    fraction = f".{tenth}" if tenth else ""
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """75.5 s as "1:15.5", 3725 s as "1:02:05"; whole seconds lose the ".0" unless `tenths`."""
+    tenth_seconds = round(seconds * 10)
+    whole, tenth = divmod(tenth_seconds, 10)
+    fraction = f".{tenth}" if tenth or tenths else ""
     hours, minutes = divmod(whole // 60, 60)
     if hours:
         return f"{hours}:{minutes:02d}:{whole % 60:02d}{fraction}"
