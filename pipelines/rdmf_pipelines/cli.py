@@ -91,7 +91,7 @@ def _run(name: str, rest: list[str]) -> int:
 
     from rdmf.store.errors import InputError
 
-    # Older typers stand on the package click, newer ones carry their own copy of it; either way the bad use of a command
+    # Older typers stand on the package click, newer ones carry a copy of it; either way the bad use of a command
     # is an ancestor of BadParameter with this name.
     misuse = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
