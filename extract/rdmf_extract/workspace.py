@@ -132,6 +132,7 @@ class Workspace:
 
     def _learn(self, path: Path) -> None:
         with open_cache(path) as cache:
+            stale = path != self.out and bool(cache.vids) and self.vids.issuperset(cache.vids)
             fields = differing_fields(cache.provenance, self.provenance)
             if fields:
                 raise InputError(
@@ -142,6 +143,8 @@ class Workspace:
             self.texts.update(cache.texts)
             self.failures.update((failure.vid, failure.reason) for failure in cache.failures)
             self.failed_files.update(cache.provenance.notes.get(FAILED_FILES, {}))
+            if stale:  # a run was killed after it had merged this part and before it could remove it
+                path.unlink()
             if path == self.out:
                 self._attached = str(cache.provenance.notes.get(QUERIES_SHA256, ""))
         for vid in self.vids & self.failures.keys():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,10 +100,3 @@ def test_pyav_alone_is_enough(clips, monkeypatch):
 def test_an_unknown_policy_is_a_bug_of_the_caller(clips):
     with pytest.raises(ValueError, match="opencv"):
         list(read(clips["constant"], SAMPLING, policy="opencv"))
-
-
-def test_nothing_of_a_decoder_process_stays_on_disk(clips):
-    before = set(Path(tempfile.gettempdir()).iterdir())
-    with DecoderProcess(SAMPLING) as process:
-        list(process.events(clips["short"]))
-        assert set(Path(tempfile.gettempdir()).iterdir()) <= before | {Path(tempfile.gettempdir())}

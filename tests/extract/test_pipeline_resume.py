@@ -175,6 +175,18 @@ def test_a_killed_run_is_picked_up_where_it_was(clips, tmp_path, how):
         assert len(cache.vids) == 40
 
 
+def test_a_kill_between_merging_and_tidying_up_does_no_harm(clips, tmp_path):
+    out, videos = tmp_path / "f.h5", {"short": clips["short"]}
+    run(videos, ask("short"), out)
+    (tmp_path / "f.parts").mkdir()
+    (tmp_path / "f.parts" / "000001.h5").write_bytes(out.read_bytes())  # a part whose videos are merged already
+    summary = run({**videos, "second": clips["second"]}, ask("short", "second"), out)
+    assert (summary.done, summary.skipped) == (1, 1)
+    with open_cache(out) as cache:
+        assert cache.vids == ["short", "second"]
+    assert not (tmp_path / "f.parts").exists()
+
+
 def test_two_runs_do_not_write_one_cache(clips, tmp_path):
     out, videos = tmp_path / "f.h5", {"short": clips["short"]}
     run(videos, ask("short"), out)

@@ -24,8 +24,8 @@ from rdmf_extract.windows import Timeline
 # While its decoding thread works, Decord counts polls as "retries": 64 fail on healthy files, the default of 10240 lets
 # a damaged end spin for long. Read once, when the library loads.
 EOF_RETRIES = "2048"
-# While it waits for its first frame, Decord queues thousands of packets, and then decodes and keeps their frames however
-# slowly they are taken: 1.5 GB were measured for ten minutes at 320 x 240. What it might pile up is limited to this.
+# While it waits for its first frame, Decord queues thousands of packets, and then decodes and keeps their frames
+# however slowly they are taken: 1.5 GB were measured for ten minutes at 320 x 240. What may pile up is limited to this.
 MOST_BYTES_AHEAD = 512 << 20
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "matroska")
 CODECS = ("h264", "hevc", "mpeg4")
