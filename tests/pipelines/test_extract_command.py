@@ -14,8 +14,7 @@ import av
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rdmf.store import open_cache
 from rdmf.store.errors import InputError

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rdmf.store import open_cache
 from rdmf.store.errors import InputError
@@ -278,6 +277,14 @@ def test_timeline(rows: int, annotated: float, duration: float, last_end: float,
     assert times.shape == (rows, 2)
     assert (times[:, 1] > times[:, 0]).all()
     assert (got, times[-1, 1], fits) == (duration, last_end, agrees)
+
+
+def test_fields_that_are_not_kept_are_named(files: Path, encoder: CountingTextEncoder) -> None:
+    write_rows(files / "my_val.jsonl", [{"qid": 9, "vid": "v1", "query": "x", "domain": "dog", "label": [[1], [0]]}])
+    result = run(files)
+    assert "fields of the annotations that the cache does not hold: label" in result.output
+    with open_cache(files / "out.h5") as cache:
+        assert cache.provenance.notes["query_fields"]["val"] == {"domain": ["dog"]}
 
 
 def test_disagreeing_durations_are_told(files: Path, encoder: CountingTextEncoder) -> None:

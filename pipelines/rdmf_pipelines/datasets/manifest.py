@@ -62,17 +62,18 @@ def load_manifest(
                 f"{unnamed} of {len(annotations.queries) - before} rows of {file.name} name no split and go to "
                 f"'{DEFAULT_SPLIT}'; name one with --split"
             )
+    name = name or default_name(files)
     located, missing = locate(annotations.queries, index, names={vid: (path,) for vid, path in paths.items()})
     if sentence := repairs.sentence():
         remarks.append(sentence)
     return DatasetPlan(
-        name=name or default_name(files),
+        name=name,
         queries=annotations.queries,
         videos=located,
         missing=missing,
         licence="",
         notes={
-            "dataset": "manifest",
+            "dataset": name,
             "annotation_files": [file.name for file in files],
             "repairs": repairs.as_notes(),
         },

@@ -23,7 +23,7 @@ def read_queries(
     split_by_stem: bool,
     clip_length_seconds: float,
     repairs: Repairs,
-) -> tuple[list[QueryRecord], dict[str, Any]]:
+) -> tuple[list[QueryRecord], dict[str, Any], list[str]]:
     """All queries of all files.
 
     Args:
@@ -36,12 +36,14 @@ def read_queries(
         queries: in file order.
         extras: {split: {field: [value of each query, None where absent]}} of the fields with a single value that a
             query's record has no place for, such as "fold" or "domain".
+        left_out: names of such fields with more than a single value, which are not kept.
 
     Raises:
         InputError: a file missing, empty or malformed; no split named; a qid used twice in a split.
     """
     annotations = Annotations()
     extras: dict[tuple[str, str], dict[str, Any]] = {}
+    left_out: set[str] = set()
     for file in files:
         file_split = file.stem if split_by_stem else split or split_of(file)
         before = len(annotations.queries)
@@ -62,11 +64,13 @@ def read_queries(
             )
             if query is not None:
                 annotations.add(query, where)
-                kept = {k: v for k, v in extra_fields(row).items() if isinstance(v, Scalar)}
+                more = extra_fields(row)
+                kept = {name: value for name, value in more.items() if isinstance(value, Scalar)}
                 extras[row_split, str(query.qid)] = kept
+                left_out.update(name for name, value in more.items() if isinstance(value, list | dict))
         if len(annotations.queries) == before:
             raise InputError(f"{file}: no usable query in it ({repairs.sentence()})")
-    return annotations.queries, _columns(annotations.queries, extras)
+    return annotations.queries, _columns(annotations.queries, extras), sorted(left_out)
 
 
 def _columns(queries: list[QueryRecord], extras: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:

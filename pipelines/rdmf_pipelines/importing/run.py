@@ -59,7 +59,7 @@ def run_import(job: ImportJob) -> tuple[ImportSummary, list[str]]:
         InputError: anything wrong with the input; then nothing is written, and an older cache at `out` stays.
     """
     repairs = Repairs()
-    queries, extras = read_queries(
+    queries, extras, left_out = read_queries(
         job.annotations,
         split=job.split,
         split_by_stem=job.split_names == "stem",
@@ -75,6 +75,8 @@ def run_import(job: ImportJob) -> tuple[ImportSummary, list[str]]:
         "repairs": repairs.as_notes(),
         "query_fields": extras,
     }
+    if left_out:
+        remarks.append(f"fields of the annotations that the cache does not hold: {', '.join(left_out)}")
     if sentence := repairs.sentence():
         remarks.append(sentence)
     summary = build_cache(
