@@ -26,8 +26,8 @@ def choose_moments(output: Output, config: Config, *, top_k: int | None = None) 
     """Scored, suppressed, sorted moments.
 
     Returns:
-        spans (B, k, 2) as (start, end) shares of the duration in [0, 1], best first, and their scores (B, k); a score of
-        -1 marks places left empty by the suppression.
+        spans (B, k, 2) as (start, end) shares of the duration in [0, 1], best first, and their scores (B, k); a score
+        of -1 marks places left empty by the suppression.
     """
     score = config.score
     k = min(top_k or score.top_k, output.moments.spans.shape[1])
@@ -42,7 +42,7 @@ def choose_moments(output: Output, config: Config, *, top_k: int | None = None) 
     return spans.gather(1, order[..., None].expand(-1, -1, 2)), scores
 
 
-def clip_saliency(saliency: Floats, edges: Floats, duration: float, clip_length: float) -> Floats:
+def clip_saliency(saliency: NDArray[np.floating[Any]], edges: Floats, duration: float, clip_length: float) -> Floats:
     """Saliency per clip of `clip_length` seconds (the official form) from saliency per feature row.
 
     Args:

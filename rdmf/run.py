@@ -57,8 +57,8 @@ class Run:
             top_k: moments at most. clip_length: seconds of a clip in `pred_saliency_scores`; default: the rows' own.
 
         Returns:
-            `pred_relevant_windows` [[start, end, score], ...] in seconds, best first; `saliency` (L,) with `times` (L, 2);
-            `pred_saliency_scores`, one per clip.
+            `pred_relevant_windows` [[start, end, score], ...] in seconds, best first; `saliency` (L,) with `times`
+            (L, 2); `pred_saliency_scores`, one per clip.
         """
         where = pick_device(device)
         tokens = tokens[: self.config.data.max_tokens or None]
@@ -145,7 +145,8 @@ def refuse_mismatch(run: Run, cache: Cache) -> None:
     if cache.fingerprint != run.fingerprint:
         fields = differing_fields(run.provenance, cache.provenance)
         raise InputError(
-            f"{cache.path} was extracted otherwise than the features that {run.path} was trained on: {'; '.join(fields)}"
+            f"{cache.path} was extracted otherwise than the features that {run.path} was trained on: "
+            f"{'; '.join(fields)}"
         )
 
 

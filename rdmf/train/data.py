@@ -135,7 +135,7 @@ class Split:
         return batch, targets
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """Indices of one pass, (B,) each: in order of length without a generator, else shuffled in buckets of like length.
+        """Indices of one pass, (B,) each: in order of length, or with a generator shuffled in buckets of like length.
 
         A bucket is 8 batches of a random permutation sorted by length, so that a batch carries little padding and still
         changes from epoch to epoch. With the generator's state, the order is reproducible.
@@ -166,7 +166,8 @@ def load_rows(cache: Cache, device: torch.device) -> tuple[Tensor, Tensor]:
         row = int(torch.nonzero(~finite)[0, 0])
         vid = cache.vids[int(np.searchsorted(cache.row_offsets, row, side="right")) - 1]
         raise InputError(
-            f"{cache.path}: video '{vid}' has NaN or infinite features (row {row}); `rdmf features verify` lists all such videos"
+            f"{cache.path}: video '{vid}' has NaN or infinite features (row {row}); "
+            "`rdmf features verify` lists all such videos"
         )
     tokens = torch.from_numpy(np.ascontiguousarray(cache.text_rows()))
     if not bool(torch.isfinite(tokens.float().sum())):

@@ -89,12 +89,13 @@ def train(
     Args:
         features: the cache. out: the run directory to write.
         preset, config_file, overrides: settings, later ones win. seed: of weights, order and dropout.
-        resume: go on where the run in `out` stopped (start it where there is none, so that a requeued job can always say
-            so); on the CPU the result is the same, bit for bit, as without the stop.
+        resume: go on where the run in `out` stopped (start it where there is none, so that a requeued job can always
+            say so); on the CPU the result is the same, bit for bit, as without the stop.
         stop_after: leave off after so many epochs as if interrupted (the schedule still spans `train.epochs`).
 
     Returns:
-        the run directory: config.json, best.safetensors, last.safetensors, resume.pt, metrics.jsonl, summary.json, curves.png.
+        the run directory: config.json, best.safetensors, last.safetensors, resume.pt, metrics.jsonl, summary.json and
+        curves.png.
 
     Raises:
         InputError: settings, cache or run directory that cannot be used; training that diverged.
@@ -104,7 +105,7 @@ def train(
     with open_cache(features) as cache:
         learn, watch = choose_queries(cache, config)
         device = pick_device(config.train.device)
-        saved = {
+        saved: dict[str, Any] = {
             "schema": RUN_SCHEMA,
             "rdmf": __version__,
             "config": config.to_dict(),
@@ -161,7 +162,8 @@ def choose_queries(cache: Cache, config: Config) -> tuple[Ints, Ints]:
     if missing and not config.data.allow_missing:
         raise InputError(
             f"{cache.path}: {len(missing)} annotated videos have no features ({', '.join(missing[:5])}"
-            f"{', ...' if len(missing) > 5 else ''}); extract them, or train without them by --set data.allow_missing=true"
+            f"{', ...' if len(missing) > 5 else ''}); "
+            "extract them, or train without them by --set data.allow_missing=true"
         )
     learn, watch = learn[table.video_index[learn] >= 0], watch[table.video_index[watch] >= 0]
     labelled = (np.diff(table.window_offsets) > 0) | (np.diff(table.saliency_offsets) > 0)
@@ -293,7 +295,8 @@ def _one_epoch(
     if not np.isfinite(means["total"]):
         raise InputError(
             f"training diverged in epoch {state.epoch + 1}: the loss is {means['total']}; lower train.lr "
-            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) and train into another --out"
+            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) "
+            "and train into another --out"
         )
     return means.pop("total"), means
 
@@ -344,7 +347,7 @@ def _write_history(out: Path, history: list[dict[str, Any]]) -> None:
     from rdmf.train.checkpoint import write_atomically
 
     text = "".join(json.dumps(h) + "\n" for h in history)
-    write_atomically(out / "metrics.jsonl", lambda p: p.write_text(text, encoding="utf-8") and None)
+    write_atomically(out / "metrics.jsonl", lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _summarise(state: State, config: Config, out: Path, seed: int, data: Split, held: Split | None) -> None:

@@ -32,7 +32,7 @@ class Targets:
 
 
 def saliency_loss(logits: Tensor, targets: Targets) -> Tensor:
-    """Binary cross-entropy (Eq. 14), averaged over the valid clips of each query and then over the queries that have any.
+    """Binary cross-entropy (Eq. 14), averaged over each query's valid clips, then over the queries that have any.
 
     Averaging by query first gives a short video the same say as a long one.
     """
@@ -62,7 +62,7 @@ def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dic
     """
     chosen = match(match_cost(moments, targets.windows, config), targets.window_mask)  # (B, W)
     valid = targets.window_mask
-    given = chosen >= 0  # (B, W): fewer than the valid ones only where a query has more windows than the decoder has queries
+    given = chosen >= 0  # (B, W): all valid ones, but where there are more windows than moment queries
     count = given.sum().clamp_min(1)
     picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))  # (B, W, 2)
     l1 = nn.functional.smooth_l1_loss(picked, to_centre(targets.windows), beta=config.smooth, reduction="none").sum(-1)
@@ -78,7 +78,7 @@ def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dic
         every = overlap(to_edges(moments.spans)[:, :, None], targets.windows[:, None])[0]  # (B, Q, W)
         reached = every.masked_fill(~valid[:, None], 0).amax(-1)  # best IoU with any window
     learns = (annotated if config.iou_queries == "all" else hit).to(label.dtype)
-    # Mean absolute error is Eq. 16; matched queries weigh as much as all others together, for most of those overlap nothing.
+    # Mean absolute error is Eq. 16; matched queries weigh as much as all others together, as most of those overlap none.
     weight_iou = learns * torch.where(hit, learns.sum() / hit.sum().clamp_min(1), torch.ones_like(learns))
     iou = (torch.sigmoid(moments.ious) - reached).abs()
     return {
