@@ -78,7 +78,7 @@ def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dic
         every = overlap(to_edges(moments.spans)[:, :, None], targets.windows[:, None])[0]  # (B, Q, W)
         reached = every.masked_fill(~valid[:, None], 0).amax(-1)  # best IoU with any window
     learns = (annotated if config.iou_queries == "all" else hit).to(label.dtype)
-    # Mean absolute error is Eq. 16; matched queries weigh as much as all others together, as most of those overlap none.
+    # Mean absolute error is Eq. 16; matched queries weigh as much as all others together: most of those overlap none.
     weight_iou = learns * torch.where(hit, learns.sum() / hit.sum().clamp_min(1), torch.ones_like(learns))
     iou = (torch.sigmoid(moments.ious) - reached).abs()
     return {

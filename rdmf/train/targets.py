@@ -15,7 +15,8 @@ def clip_edges(times: Floats, offsets: Ints, durations: Floats) -> Floats:
     """Borders of each video's clips as shares of its duration, flat: L + 1 for a video of L clips.
 
     Rows may overlap (window longer than stride) or leave gaps. Each row stands for the time nearer to its centre than
-    to any other row's, so clips tile the video: a border lies midway between two centres, the first and last at 0 and 1.
+    to any other row's, so clips tile the video: a border lies midway between two centres, the first and last
+    at 0 and 1.
 
     Args:
         times: (N, 2) [t_start, t_end) seconds per row.
