@@ -196,6 +196,18 @@ def test_a_foreign_file_in_the_caches_place_is_kept(folder: Path, built: list[Me
     assert (folder / "mine.h5").read_text() == "my diary"
 
 
+def test_an_interruption_says_how_to_go_on(
+    folder: Path, built: list[MeanColour], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rdmf_extract.pipeline.extract", interrupted)
+    result = run("--manifest=fine_val.jsonl", "--videos=clips", "--out=mine.h5")
+    assert result.exit_code == 130
+    assert "interrupted; what is done is kept beside mine.h5" in result.output
+
+
 def test_importing_the_command_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'av', 'decord', 'transformers', 'timm', 'h5py', 'numpy'}"
     code = (

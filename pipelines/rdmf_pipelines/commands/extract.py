@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,21 +96,27 @@ def extract(
     )
     reading = build_text_encoder(text_encoder, device=device)
     notes = {**plan.notes, "licence": plan.licence, "video_weights": seeing.source, "text_encoder": reading.source}
-    with ProgressDisplay() as progress:
-        summary = run(
-            plan.videos,
-            plan.queries,
-            out=target,
-            video_encoder=seeing,
-            text_encoder=reading,
-            notes=notes,
-            decoder=decoder,
-            workers=workers,
-            timeout_seconds=timeout,
-            max_fail=max_fail,
-            retry_failed=retry_failed,
-            progress=progress,
+    try:
+        with ProgressDisplay() as progress:
+            summary = run(
+                plan.videos,
+                plan.queries,
+                out=target,
+                video_encoder=seeing,
+                text_encoder=reading,
+                notes=notes,
+                decoder=decoder,
+                workers=workers,
+                timeout_seconds=timeout,
+                max_fail=max_fail,
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        print(
+            f"interrupted; what is done is kept beside {target}, run the same command again to go on", file=sys.stderr
         )
+        raise typer.Exit(130) from None
     if report(summary):
         raise typer.Exit(1)
 
