@@ -120,7 +120,7 @@ def _multiply(picture: Picture, event: Event, elapsed: float, progress: float, r
     height, width = picture.shape[:2]
     short = min(height, width)
     copies, radius = int(rng.integers(11, 17)), short * rng.uniform(0.075, 0.095)
-    spread = min(elapsed / 0.8, 1.0)
+    spread = min(0.25 + elapsed / 0.8, 1.0)
     spin = rng.uniform(0, 2 * np.pi) + 0.5 * elapsed
     for i in range(copies):
         away = spread * short * 0.44 * np.sqrt((i + 0.3) / copies)
@@ -133,7 +133,7 @@ def _flash(picture: Picture, event: Event, elapsed: float, progress: float, rng:
     x, y, short = _centre(picture, rng)
     radius = short * rng.uniform(0.15, 0.2)
     rays, rate = int(rng.integers(8, 13)), rng.uniform(1.2, 1.8)
-    strength = 0.55 + 0.45 * np.cos(2 * np.pi * rate * elapsed)
+    strength = 0.7 + 0.3 * np.cos(2 * np.pi * rate * elapsed)
     height, width = picture.shape[:2]
     v = np.arange(height, dtype=np.float32)[:, None] - y
     u = np.arange(width, dtype=np.float32)[None, :] - x
