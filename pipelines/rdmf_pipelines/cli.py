@@ -69,6 +69,7 @@ def _overview() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; turns an InputError into one line and exit code 2."""
+    _use_half_the_cores()
     args = list(sys.argv[1:] if arguments is None else arguments)
     if not args or args[0] in {"--help", "-h", "help"}:
         print(_overview())
@@ -83,6 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
         _unknown(args)
     rest = args[len(name.split()) :]
     raise SystemExit(_run(name, rest))
+
+
+def _use_half_the_cores() -> None:
+    """Torch takes a thread a core, which on shared or two-core machines is slower than one: its threads spin while decoders
+    and neighbours want the core. Half the cores it is, unless the user has said otherwise."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // 2)))
 
 
 def _run(name: str, rest: list[str]) -> int:
