@@ -49,7 +49,7 @@ def moments_figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    found = [row for row in predicted][:shown]
+    found = list(predicted)[:shown]
     lanes = len(found) + (truth is not None)
     lane_inches = 0.2 * max(lanes, 1)
     heights = ([STRIP_INCHES] if strip else []) + [0.75, lane_inches]
@@ -88,6 +88,25 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     return f"{minutes}:{whole % 60:02d}{fraction}"
 
 
+def picture_kind(path: Path) -> str:
+    """The format that a path's ending asks for, "png" where it has none.
+
+    Raises:
+        InputError: an ending matplotlib cannot write, or a folder.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from rdmf.store.errors import InputError
+
+    kind = path.suffix.lstrip(".").lower() or "png"
+    if kind not in FigureCanvasAgg.filetypes:
+        known = ", ".join(sorted(FigureCanvasAgg.filetypes))
+        raise InputError(f"--plot {path}: pictures end in one of {known}, not '.{kind}'")
+    if path.is_dir():
+        raise InputError(f"--plot {path}: is a directory; give a file name")
+    return kind
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's ending (PNG where it has none), making its folder.
 
@@ -96,10 +115,7 @@ def save(figure: Figure, path: Path) -> Path:
     """
     from rdmf.store.errors import InputError
 
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = path.suffix.lstrip(".").lower() or "png"
-    if kind not in kinds:
-        raise InputError(f"--plot {path}: pictures end in one of {', '.join(sorted(kinds))}, not '.{kind}'")
+    kind = picture_kind(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, format=kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,8 @@ class Predictor:
         widths = (self.video_encoder.dim, self.text_encoder.dim)
         if widths != (run.model.video_dim, run.model.text_dim):
             raise InputError(
-                f"{run.path} takes features of {run.model.video_dim} and {run.model.text_dim} numbers, the encoders here "
-                f"give {widths[0]} and {widths[1]}"
+                f"{run.path} takes features of {run.model.video_dim} and {run.model.text_dim} numbers, the encoders "
+                f"here give {widths[0]} and {widths[1]}"
             )
 
     def __call__(self, video: Path, query: str, *, top_k: int = 5) -> Prediction:
@@ -149,7 +150,7 @@ def sparkline(saliency: np.ndarray[Any, Any], columns: int = 72, *, sparks: str 
     """The curve in [0, 1] as one line of at most `columns` block characters; each shows the highest value it covers."""
     count = len(saliency)
     edges = np.linspace(0, count, min(columns, count) + 1).astype(int)
-    peaks = [float(np.max(saliency[a:b])) for a, b in zip(edges[:-1], edges[1:])]
+    peaks = [float(np.max(saliency[a:b])) for a, b in itertools.pairwise(edges)]
     return "".join(sparks[min(int(p * len(sparks)), len(sparks) - 1)] for p in peaks)
 
 
@@ -158,14 +159,12 @@ def _refuse_foreign(run: Run) -> None:
         name = made.get("encoder")
         if not isinstance(name, str) or name.startswith("import") or not name:
             raise InputError(
-                f"{run.path} was trained on {stream} features that were imported, not extracted by rdmf, so they cannot "
-                "be computed for a new video; train on a cache made by `rdmf extract` to use predict"
+                f"{run.path} was trained on {stream} features that were imported, not extracted by rdmf, so they "
+                "cannot be computed for a new video; train on a cache made by `rdmf extract` to use predict"
             )
 
 
-def _nearest_encoders(
-    video: dict[str, Any], text: dict[str, Any], device: str
-) -> tuple[VideoEncoder, TextEncoder]:
+def _nearest_encoders(video: dict[str, Any], text: dict[str, Any], device: str) -> tuple[VideoEncoder, TextEncoder]:
     """The encoders of the recorded names and sampling, whatever weights and versions they have here."""
     from rdmf_extract.encoders.registry import build_text_encoder, build_video_encoder
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from rdmf.evaluation import moment_metrics, query_blind_oracle
 from rdmf.store import InputError
 from rdmf_pipelines.demo import vocabulary
@@ -75,7 +77,7 @@ def test_events_lie_on_the_frame_grid_inside_the_video_and_tracks_do_not_overlap
             for event in track:
                 assert 0 <= event.start < event.end <= plan.duration
                 assert event.start * FPS == pytest.approx(round(event.start * FPS))
-            for before, after in zip(track, track[1:]):
+            for before, after in itertools.pairwise(track):
                 assert before.end < after.start
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rdmf.store import InputError
 from rdmf_pipelines import plots, thumbnails
 from rdmf_pipelines.thumbnails import Strip, film_strip
@@ -102,7 +103,7 @@ def test_a_picture_without_moments_frames_or_truth_is_still_drawn(tmp_path: Path
 
 def test_save_refuses_endings_that_are_no_pictures(tmp_path: Path) -> None:
     figure = plots.moments_figure(title="t", duration=1.0, times=[[0, 1]], saliency=[0.5], predicted=[])
-    with pytest.raises(InputError, match="'.docx'"):
+    with pytest.raises(InputError, match=r"'\.docx'"):
         plots.save(figure, tmp_path / "p.docx")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):

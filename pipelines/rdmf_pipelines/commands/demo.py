@@ -24,8 +24,8 @@ def demo(
 ) -> None:
     """Render videos, extract, train, evaluate, predict, and write a report.
 
-    Known things happen in the videos at known times, and some combinations of colour, shape and place only in the held-out
-    ones. The default takes about five minutes on two cores.
+    Known things happen in the videos at known times, and some combinations of colour, shape and place occur only in the
+    held-out ones. The default takes about five minutes on two cores.
     """
     import time
 
@@ -43,7 +43,9 @@ def demo(
     _, command = steps.predict_and_report(place)
     print()
     _show(metrics)
-    print(f"\ntotal: {time.monotonic() - started:.0f} s. Look at {place.report}, and try the model yourself:\n  {command}")
+    print(
+        f"\ntotal: {time.monotonic() - started:.0f} s. Look at {place.report}, and try the model yourself:\n  {command}"
+    )
 
 
 def _show(metrics: dict[str, Any]) -> None:
@@ -51,7 +53,10 @@ def _show(metrics: dict[str, Any]) -> None:
     print(f"{metrics['queries'] + metrics['queries_without_video']} held-out queries, percent")
     width = max(map(len, NAMES.values()))
     print(f"  {'':{width}}" + "".join(f"{name:>14}" for name in SHOWN))
-    rows = {"rdmf": metrics["metrics"], **{NAMES[k]: metrics["baselines"][k] for k in NAMES if k in metrics["baselines"]}}
+    rows = {
+        "rdmf": metrics["metrics"],
+        **{NAMES[k]: metrics["baselines"][k] for k in NAMES if k in metrics["baselines"]},
+    }
     for name, values in rows.items():
         print(f"  {name:{width}}" + "".join(f"{values.get(column, float('nan')):>14.1f}" for column in SHOWN))
     new = {kind: row for kind, row in metrics["by_type"].items() if kind.endswith("(new)")}

@@ -44,6 +44,12 @@ def predict(
         raise InputError(f"{video}: {'not a file' if video.exists() else 'no such video file'}")
     if checkpoint is not None and not checkpoint.exists():
         raise InputError(f"no run at {checkpoint}; `rdmf train` writes runs under runs/")
+    if json is not None and json != "-" and Path(json).is_dir():
+        raise InputError(f"--json {json}: is a directory; give a file name")
+    if plot is not None:
+        from rdmf_pipelines.plots import picture_kind
+
+        picture_kind(plot)
 
     from rdmf.run import latest_run, load_run
 
@@ -108,8 +114,8 @@ def _show(answer: Prediction) -> None:
         print(f"{rank:>3}  {clock(start, tenths=True):>9}  {clock(end, tenths=True):>9}  {seconds:>17}  {score:>5.2f}")
     line = sparkline(answer.saliency, sparks=SPARKS if _unicode() else PLAIN_SPARKS)
     print(f"saliency  {line}")
-    end = clock(answer.duration)
-    print(f"{'':10}0:00{end:>{max(len(line) - 4, len(end) + 1)}}")
+    last = clock(answer.duration)
+    print(f"{'':10}0:00{last:>{max(len(line) - 4, len(last) + 1)}}")
 
 
 def _unicode() -> bool:

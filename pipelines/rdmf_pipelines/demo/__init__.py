@@ -1,1 +1,1 @@
-"""The demo's videos: planned as data (vocabulary, scenes), drawn (draw, backgrounds, weather), written (render), reported (report)."""
+"""The demo: videos planned as data, drawn and written; the steps from there to a report, by the real commands' code."""

@@ -69,8 +69,8 @@ def _crop(texture: Picture, x: float, y: float, scale: float, height: int, width
     top = y * (side - height / scale)
     left = x * (side - width / scale)
     if scale == 1.0:
-        t, l = int(top), int(left)
-        return texture[t : t + height, l : l + width].copy()
+        first_row, first_column = int(top), int(left)
+        return texture[first_row : first_row + height, first_column : first_column + width].copy()
     rows = np.clip((top + (np.arange(height) + 0.5) / scale).astype(np.intp), 0, side - 1)
     columns = np.clip((left + (np.arange(width) + 0.5) / scale).astype(np.intp), 0, side - 1)
     return texture[rows[:, None], columns[None, :]]
@@ -84,7 +84,7 @@ def _palette(rng: np.random.Generator) -> tuple[Picture, Picture]:
 
 
 def _noise(side: int, exponent: float, rng: np.random.Generator, stretch: float = 1.0) -> Picture:
-    """(side, side) noise in [0, 1] whose spectrum falls as frequency ** -exponent; `stretch` draws it out vertically."""
+    """(side, side) noise in [0, 1] whose spectrum falls as frequency ** -exponent; `stretch` is vertical."""
     fy = np.fft.fftfreq(side)[:, None] * stretch
     fx = np.fft.rfftfreq(side)[None, :]
     radius = np.hypot(fy, fx)

@@ -47,7 +47,9 @@ def draw_shape(
         return
     v = ((np.arange(top, bottom, dtype=np.float32) - y) / squash)[:, None]
     u = (np.arange(left, right, dtype=np.float32) - x)[None, :]
-    distance = _distance(shape, u, v, radius, angle)  # pixels, negative inside
+    distance = _distance(
+        shape, np.asarray(u, np.float32), np.asarray(v, np.float32), radius, angle
+    )  # pixels, negative inside
     alpha = np.clip(0.5 - distance, 0, 1)[..., None] * np.float32(opacity)
     light = 1.0 - 0.22 * np.clip((u + v) / radius, -1, 1)[..., None]
     paint = colour * light

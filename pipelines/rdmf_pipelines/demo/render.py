@@ -1,4 +1,4 @@
-"""Draws planned videos frame by frame and writes them as H.264, a few processes at a time; keeps what is already there."""
+"""Draws planned videos frame by frame and writes them as H.264, in a few processes; keeps what is already there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MANIFEST = "rendered.json"
 
 
 def frames(plan: VideoPlan) -> Iterator[NDArray[np.uint8]]:
-    """The video's frames, (height, width, 3) uint8 RGB, in order; frame i is shown during [i, i + 1) / `scenes.FPS` seconds."""
+    """The video's frames, (height, width, 3) uint8 RGB; frame i is shown during [i, i + 1) / `FPS` seconds."""
     rng = np.random.default_rng(plan.seed)
     camera = backgrounds.Camera(plan.camera, plan.height, plan.width, plan.duration, rng)
     texture = backgrounds.texture(plan.background, camera.side, rng)
@@ -33,14 +33,14 @@ def frames(plan: VideoPlan) -> Iterator[NDArray[np.uint8]]:
     for number in range(round(plan.duration * FPS)):
         seconds = number / FPS
         picture = _compose(plan, camera, texture, seconds)
-        # Sensor noise: a few fields, shifted anew for every frame, are as good to look at as fresh ones and far cheaper.
+        # Sensor noise: a few fields, shifted anew for every frame, look as good as fresh ones and are far cheaper.
         shift = tuple(int(n) for n in rng.integers(0, plan.height, 2))
         picture = picture + np.roll(grain[number % len(grain)], shift, axis=(0, 1))
         yield np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def _compose(plan: VideoPlan, camera: backgrounds.Camera, texture: backgrounds.Picture, seconds: float) -> Any:
-    """The noiseless picture at an instant, (height, width, 3) float32: background, objects, then weather and captions."""
+    """The noiseless picture at an instant, (height, width, 3) float32: background, objects, weather, captions."""
     # Windows lie on the frame grid, as the same quotients: comparing floats is exact here.
     now = [e for e in plan.events if e.start <= seconds < e.end]
     changes = [e for e in now if e.subject.kind != "action"]
@@ -59,7 +59,7 @@ def _compose(plan: VideoPlan, camera: backgrounds.Camera, texture: backgrounds.P
 
 
 def render(plan: VideoPlan, path: Path) -> Path:
-    """Write one video; the file is whole or absent. The same plan gives the same bytes with the same version of FFmpeg."""
+    """Write one video; the file is whole or absent. The same plan and FFmpeg version give the same bytes."""
     import av
 
     partial = path.with_name(path.name + ".partial")
@@ -103,8 +103,8 @@ def render_all(
     if not missing:
         return paths, 0
     jobs = [(plan, paths[plan.vid]) for plan in missing]
-    # Spawned, not forked: the parent may hold FFmpeg's and torch's threads. An executor, not a Pool: where a child cannot
-    # even start, a Pool starts another one for ever.
+    # Spawned, not forked: the parent may hold FFmpeg's and torch's threads. An executor, not a Pool: where a child
+    # cannot even start, a Pool starts another one for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         for count, done in enumerate(as_completed([pool.submit(_render_job, job) for job in jobs]), start=1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +28,8 @@ BASELINES = (
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #24292f; background: #f4f5f7;
-  margin: 0; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #24292f;
+  background: #f4f5f7; margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 40px 28px 64px; }
 h1 { font-size: 30px; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 44px 0 10px; }
@@ -53,7 +52,8 @@ tr.ours td { font-weight: 700; }
 td small { color: #656d76; font-weight: 400; display: block; }
 .verdict { display: inline-block; font-size: 13px; font-weight: 600; padding: 1px 9px; border-radius: 99px; }
 .hit { background: #dcf3e8; color: #146c4b; } .miss { background: #fbe3df; color: #a5281b; }
-.meta { display: flex; gap: 12px; align-items: center; font-size: 14px; color: #656d76; margin: 2px 0 6px; flex-wrap: wrap; }
+.meta { display: flex; gap: 12px; align-items: center; font-size: 14px; color: #656d76; margin: 2px 0 6px;
+  flex-wrap: wrap; }
 code { background: #eceef0; border-radius: 5px; padding: 2px 6px; font-size: 14px; }
 pre { background: #24292f; color: #e6e8ea; border-radius: 10px; padding: 14px 18px; overflow-x: auto; font-size: 14px; }
 """
@@ -78,15 +78,16 @@ def write_report(place: Place, results: Results, shown: Prediction, command: str
     body = [
         "<h1>rdmf demo</h1>",
         '<p class="faint">'
-        f"Trained on {results.train_queries} queries about {results.train_videos} rendered videos; everything below is on "
-        f"{len(results.examples)} queries about {videos} videos that training never saw. Some ask for compositions of "
-        "colour, shape and place that occur in no training video (“new”).</p>",
+        f"Trained on {results.train_queries} queries about {results.train_videos} rendered videos; everything below is "
+        f"on {len(results.examples)} queries about {videos} videos that training never saw. Some ask for "
+        "compositions of colour, shape and place that occur in no training video (“new”).</p>",
         '<div class="tiles">' + "".join(_tile(*tile) for tile in tiles) + "</div>",
         "<h2>Held-out videos</h2>",
         f'<div class="card">{_metrics_table(results)}</div>',
         f'<div class="card">{_types_table(results)}</div>',
-        '<p class="faint">R1@t: share of queries whose first answer overlaps a true moment with IoU of at least t. mIoU: mean '
-        "IoU of the first answer. saliency mAP: how well the saliency curve ranks the clips inside the moments first.</p>",
+        '<p class="faint">R1@t: share of queries whose first answer overlaps a true moment with IoU of at least t. '
+        "mIoU: mean IoU of the first answer. saliency mAP: how well the saliency curve ranks the clips inside the "
+        "moments first.</p>",
         "<h2>Training</h2>",
         '<div class="card">' + _image((place.run / "curves.png").read_bytes(), "losses and scores by epoch") + "</div>",
         "<h2>From the best answer to the worst</h2>",
@@ -107,7 +108,7 @@ def write_report(place: Place, results: Results, shown: Prediction, command: str
     )
     partial = place.report.with_name(place.report.name + ".partial")
     partial.write_text(page, encoding="utf-8")
-    os.replace(partial, place.report)
+    partial.replace(place.report)
 
 
 def _tile(number: str, label: str, ours: bool) -> str:
@@ -160,7 +161,8 @@ def _example(place: Place, example: Example) -> str:
     )
     hit = example.iou >= HIT
     verdict = f'<span class="verdict {"hit" if hit else "miss"}">{"found" if hit else "missed"}</span>'
-    meta = f"{verdict}<span>IoU {example.iou:.2f}</span><span>{html.escape(query['type'])}</span><span>{query['vid']}</span>"
+    facts = (f"IoU {example.iou:.2f}", query["type"], query["vid"])
+    meta = verdict + "".join(f"<span>{html.escape(fact)}</span>" for fact in facts)
     return f'<div class="card"><div class="meta">{meta}</div>{_figure(figure, query["query"])}</div>'
 
 

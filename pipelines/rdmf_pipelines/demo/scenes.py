@@ -1,8 +1,9 @@
 """Plans the demo's videos: what happens in each, when, over which background, under which camera. Pure data, no pixels.
 
-Two tracks run in every video: objects that do things, one after another, and changes of the scene (or captions), which may overlap
-the objects in time. Happenings of one video share colours, shapes and actions with each other, so that a query is answered only by
-all of its words together; when and for how long each happens is random, so that no window fits without looking.
+Two tracks run in every video: objects that do things, one after another, and changes of the scene (or captions), which
+may overlap the objects in time. Happenings of one video share colours, shapes and actions with each other, so that a
+query is answered only by all of its words together; when and for how long each happens is random, so that no window
+fits without looking.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def plan_videos(*, seed: int, n_train: int, n_test: int) -> list[VideoPlan]:
 def query_rows(plans: list[VideoPlan], *, seed: int) -> list[dict[str, Any]]:
     """The queries of `plans` in the QVHighlights JSON-lines form, with "split" and "type" besides.
 
-    A training happening is asked for in three phrasings, a held-out one in one. "type" is the subject's kind, with " (new)"
-    after it where the composition occurs in no training video.
+    A training happening is asked for in three phrasings, a held-out one in one. "type" is the subject's kind, with
+    " (new)" after it where the composition occurs in no training video.
     """
     rows: list[dict[str, Any]] = []
     for number, plan in enumerate(plans):

@@ -1,4 +1,4 @@
-"""The demo's steps: the same functions that the commands call, one after another, each skipped where its work is done."""
+"""The demo's steps: the functions that the commands call, one after another, each skipped where its work is done."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def claim(place: Place, *, seed: int, videos: int) -> bool:
             earlier = None
         if earlier != settings:
             raise InputError(
-                f"{place.root} holds a demo made with other settings ({card.name}: {earlier}, now {settings}); remove the "
-                "folder or choose another --out"
+                f"{place.root} holds a demo made with other settings ({card.name}: {earlier}, now {settings}); remove "
+                "the folder or choose another --out"
             )
         return True
     try:
@@ -175,7 +175,9 @@ def extract(place: Place) -> None:
         )
         if summary.failures or summary.missing:
             first = summary.failures[0] if summary.failures else f"{summary.missing[0]}: no file"
-            raise InputError(f"{place.features}: {len(summary.failures) + len(summary.missing)} videos failed ({first})")
+            raise InputError(
+                f"{place.features}: {len(summary.failures) + len(summary.missing)} videos failed ({first})"
+            )
         rate = f" ({summary.rows / max(summary.seconds, 1e-9):.0f} a second)" if summary.done else ""
         said += [f"{summary.rows} rows{rate}"] + ([f"{summary.skipped} videos were there"] if summary.skipped else [])
 

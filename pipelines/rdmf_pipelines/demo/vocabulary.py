@@ -6,7 +6,8 @@ A happening is one of three kinds:
 - *caption*: a coloured banner with writing on it is shown (colour x place);
 - *scene*: the whole picture changes, e.g. night falls.
 
-Some compositions are kept out of the training videos altogether: every colour, shape and place is learnt, but not those pairs.
+Some compositions are kept out of the training videos altogether: every colour, shape and place is learnt, but not those
+pairs.
 """
 
 from __future__ import annotations

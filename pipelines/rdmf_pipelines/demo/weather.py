@@ -1,4 +1,4 @@
-"""Changes of the whole picture: darkness, weather, fire, water, shaking, and captions. Drawn on float32 pictures in place."""
+"""Changes of the whole picture, on float32 pictures in place: darkness, weather, fire, water, shaking, captions."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _flood(picture: Picture, amount: float, elapsed: float) -> Picture:
 
 def _shake(picture: Picture, amount: float, elapsed: float, seed: int) -> Picture:
     rng = np.random.default_rng([seed, int(elapsed * 1000)])
-    reach = max(1, int(round(13 * amount)))
+    reach = max(1, round(13 * amount))
     dy, dx = rng.integers(-reach, reach + 1, 2)
     moved = np.roll(picture, (int(dy), int(dx)), axis=(0, 1))
     # The shutter is open while the camera jolts: ghosts along the way.
@@ -176,7 +176,7 @@ def _shake(picture: Picture, amount: float, elapsed: float, seed: int) -> Pictur
     blurred = moved / 5
     for i in range(1, 5):
         blurred += np.roll(moved, round(i * reach / 4), axis=0 if vertical else 1) / 5
-    return blurred
+    return np.asarray(blurred, dtype=np.float32)
 
 
 def _caption(picture: Picture, amount: float, event: Event) -> Picture:
