@@ -26,13 +26,13 @@ def default_out(out: Path | None, plan: DatasetPlan) -> Path:
 
 
 def tell_plan(plan: DatasetPlan) -> None:
-    """The dataset in one line, and what was odd about it, on standard error."""
+    """The dataset in one line, and what was odd about it. Standard error is left to what stops the work or warns."""
     splits = ", ".join(f"{count} {split}" for split, count in plan.splits().items())
-    print(f"{plan.name}: {len(plan.videos)} videos, queries: {splits}", file=sys.stderr)
+    print(f"{plan.name}: {len(plan.videos)} videos, queries: {splits}", flush=True)
     for remark in plan.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(f"note: {remark}", flush=True)
     if plan.missing:
-        print(f"note: {len(plan.missing)} annotated videos have no file; the others are extracted", file=sys.stderr)
+        print(f"note: {len(plan.missing)} annotated videos have no file; the others are extracted", flush=True)
 
 
 def built_loudly(build: Callable[[], T]) -> T:

@@ -63,6 +63,9 @@ def open_video(path: Path) -> tuple[Any, Any]:
         container = av.open(str(path), metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(f"not a video file that FFmpeg can open: {_reason(error)}") from error
+    if container.format.name in _TEXT_ART:
+        container.close()
+        raise DecodeError("not a video file: FFmpeg would draw it as text")
     for stream in container.streams.video:
         if not int(stream.disposition) & _ATTACHED_PICTURE:
             return container, stream
@@ -72,6 +75,8 @@ def open_video(path: Path) -> tuple[Any, Any]:
 
 FIRST_FRAME_PACKETS = 32  # look no further than this for the first frame, which alone tells the rotation
 UNKNOWN_FRAME_SECONDS = 0.04
+# Demuxers that take any .txt, .bin, ... and show its bytes as characters of a terminal.
+_TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: album art in an audio file
 
 

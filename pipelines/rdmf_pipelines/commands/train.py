@@ -13,7 +13,7 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Settings by name; --list shows them.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML or JSON file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, name=value; repeatable.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and dropout.")] = 0,
     seeds: Annotated[
         int | None, typer.Option(help="Train so many runs, from --seed on, and report the spread.")
     ] = None,
