@@ -1,7 +1,7 @@
 """Every setting of the model and the trainer, with its default, its meaning and its check.
 
-A configuration is a set of small frozen sections. Any field can be set from a YAML/JSON file or from the command line as
-`section.field=value` (the section may be left out where the field's name is unique). Unknown names are refused with
+A configuration is a set of small frozen sections. Any field can be set from a YAML/JSON file or from the command line
+as `section.field=value` (the section may be left out where the field's name is unique). Unknown names are refused with
 the nearest known one.
 """
 
@@ -35,7 +35,8 @@ class DataConfig:
     train_split: str = _setting("train", "split to learn from")
     holdout: float = _setting(
         0.1,
-        "share of the training *videos* set aside to choose the best epoch and to stop early; 0 keeps all and takes the last epoch",
+        "share of the training *videos* set aside to choose the best epoch and to stop early; "
+        "0 keeps all and takes the last epoch",
         low=0,
         high=0.9,
     )
@@ -66,7 +67,8 @@ class DiffusionConfig:
     per_channel: bool = _setting(False, "learn one D per channel rather than one for all")
     limit: float = _setting(
         0.25,
-        "bound on eta * D that the parametrisation cannot leave: 0.5 keeps the maximum principle, 0.25 also forbids alternation",
+        "bound on eta * D that the parametrisation cannot leave: 0.5 keeps the maximum principle, "
+        "0.25 also forbids alternation",
         low=0.01,
         high=0.5,
     )
@@ -78,7 +80,8 @@ class FusionConfig:
 
     kind: str = _setting(
         "blocks",
-        "literal: the paper's single Gray-Scott run with pooled text; blocks: residual runs whose kinetics the query sets; "
+        "literal: the paper's single Gray-Scott run with pooled text; "
+        "blocks: residual runs whose kinetics the query sets; "
         "cross-attention: no reaction-diffusion (the ablation)",
         choices=("literal", "blocks", "cross-attention"),
     )
@@ -97,12 +100,14 @@ class FusionConfig:
     kill: float = _setting(0.06, "initial kill rate k", low=1e-4, high=0.5)
     order: str = _setting(
         "none",
-        "constraint on the coefficients, by construction: none; paper: D_video > D_text; turing: the inhibitor (substrate) diffuses faster",
+        "constraint on the coefficients, by construction: none; paper: D_video > D_text; "
+        "turing: the inhibitor (substrate) diffuses faster",
         choices=("none", "paper", "turing"),
     )
     text_field: str = _setting(
         "attention",
-        "how the text field starts (kind blocks): pooled (constant in time) or attention (each clip attends to the tokens)",
+        "how the text field starts (kind blocks): pooled (constant in time) or "
+        "attention (each clip attends to the tokens)",
         choices=("pooled", "attention"),
     )
     scales: int = _setting(
@@ -127,6 +132,9 @@ class DecoderConfig:
     )
     levels: tuple[float, ...] = _setting(
         (0.0, -1.0, 1.0, -2.0, 2.0), "levels subtracted from the saliency logit before the runs are read"
+    )
+    gradient: float = _setting(
+        0.1, "share of the moment losses' gradient that reaches the fusion; 1: all of it, 0: none", low=0, high=1
     )
     aux_loss: bool = _setting(True, "apply the moment losses after every decoder layer")
 

@@ -87,8 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _use_half_the_cores() -> None:
-    """Torch takes a thread a core, which on shared or two-core machines is slower than one: its threads spin while decoders
-    and neighbours want the core. Half the cores it is, unless the user has said otherwise."""
+    """Torch takes a thread a core, which on shared or two-core machines is slower than one: its threads spin while
+    decoders and neighbours want the core. Half the cores it is, unless the user has said otherwise."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // 2)))
 
@@ -101,7 +101,7 @@ def _run(name: str, rest: list[str]) -> int:
 
     # Older typers stand on the package click, newer ones carry a copy of it; either way the bad use of a command
     # is an ancestor of BadParameter with this name.
-    misuse = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    misuse: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         result = _command(name).main(args=rest, prog_name=f"rdmf {name}", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -146,7 +146,7 @@ def _unknown(args: list[str]) -> None:
     if group and len(args) == 1:
         raise SystemExit(_complain(f"'{args[0]}' is a group; use one of {', '.join(f'`rdmf {n}`' for n in group)}"))
     wanted = " ".join(args[:2]) if group else args[0]
-    close = difflib.get_close_matches(wanted, COMMANDS, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(wanted, COMMANDS, n=1, cutoff=0.5)
     hint = f" (did you mean 'rdmf {close[0]}'?)" if close else ""
     raise SystemExit(_complain(f"unknown command '{wanted}'{hint}; `rdmf --help` lists them"))
 

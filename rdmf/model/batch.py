@@ -15,7 +15,8 @@ class Batch:
     Attributes:
         video: (B, L, d_v) clip features.
         video_mask: (B, L) bool, True where valid; the valid clips come first.
-        edges: (B, L + 1) clip i covers [edges[i], edges[i + 1]) as a share of the video's duration; constant in padding.
+        edges: (B, L + 1) clip i covers [edges[i], edges[i + 1]) as a share of the video's duration; constant in
+            padding.
         text: (B, M, d_t) token features.
         text_mask: (B, M) bool, True where valid.
     """

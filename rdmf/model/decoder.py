@@ -1,4 +1,4 @@
-"""The moment decoder: DETR queries started from the saliency pattern, refined, scored and given a predicted IoU (paper 3.5)."""
+"""The moment decoder (paper 3.5): queries started from the saliency pattern, refined, scored, with a predicted IoU."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ class Integral:
     """Means of a clip-wise feature over arbitrary spans, by one cumulative sum: linear in L, any number of spans."""
 
     def __init__(self, features: Tensor, batch: Batch) -> None:
-        """features (B, L, d)."""
+        """features (B, L, d). Sums run in float64: a mean is a small difference of two of them."""
+        self.dtype = features.dtype
         self.edges = batch.edges.float().contiguous()
         size = (self.edges[:, 1:] - self.edges[:, :-1]) * batch.video_mask  # (B, L)
-        self.upto = nn.functional.pad((features.float() * size[..., None]).cumsum(1), (0, 0, 1, 0))  # (B, L + 1, d)
-        self.covered = nn.functional.pad(size.cumsum(1), (1, 0))[..., None]  # (B, L + 1, 1)
+        self.upto = nn.functional.pad((features.double() * size[..., None]).cumsum(1), (0, 0, 1, 0))  # (B, L + 1, d)
+        self.covered = nn.functional.pad(size.double().cumsum(1), (1, 0))[..., None]  # (B, L + 1, 1)
         self.ends = self.edges[:, -1:]
 
     def mean(self, start: Tensor, end: Tensor) -> Tensor:
         """Mean feature over [start, end), (B, Q) each, to (B, Q, d); zero where the span holds no video."""
         total, covered = (self._at(t, end) - self._at(t, start) for t in (self.upto, self.covered))
-        return total / covered.clamp_min(1e-4)
+        return (total / covered.clamp_min(1e-4)).to(self.dtype)
 
     def _at(self, table: Tensor, time: Tensor) -> Tensor:
         """Piecewise linear interpolation of a cumulative table at times (B, Q)."""
@@ -55,6 +56,31 @@ class Integral:
         below = table.gather(1, index[..., None].expand(-1, -1, width))
         above = table.gather(1, (index + 1)[..., None].expand(-1, -1, width))
         return below + share * (above - below)
+
+
+#: How many numbers `Views.around` gives of the pattern.
+EVIDENCE = 9
+
+
+class Views:
+    """What can be seen of a span: fused features and saliency pattern inside it and in margins of half its width."""
+
+    def __init__(self, fused: Tensor, saliency: Tensor, batch: Batch) -> None:
+        """fused (B, L, d); saliency (B, L) logits, taken as they are: no gradient goes back through the pattern."""
+        pattern = saliency.detach().float()
+        curves = torch.stack((torch.sigmoid(pattern), pattern.clamp(-8, 8) / 4), -1)
+        self.features, self.pattern = Integral(fused, batch), Integral(curves, batch)
+        self.whole = self.pattern.mean(torch.zeros_like(pattern[:, :1]), torch.ones_like(pattern[:, :1]))  # (B, 1, 2)
+
+    def around(self, spans: Tensor) -> tuple[Tensor, Tensor]:
+        """spans (B, Q, 2) as (centre, width) to features (B, Q, 3 d) and EVIDENCE numbers of the pattern (B, Q, 9)."""
+        start, end = to_edges(spans).unbind(-1)
+        margin = (end - start) / 2
+        parts = ((start, end), (start - margin, start), (end, end + margin))
+        features = torch.cat([self.features.mean(*p) for p in parts], -1)
+        pattern = torch.cat([self.pattern.mean(*p) for p in parts], -1)  # (B, Q, 6)
+        whole = self.whole.expand(-1, spans.shape[1], -1)
+        return features, torch.cat((pattern, whole, torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4), -1)
 
 
 def pattern_spans(saliency: Tensor, batch: Batch, levels: tuple[float, ...], runs: int) -> Tensor:
@@ -81,6 +107,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         d = model.hidden
         self.look = nn.Sequential(nn.LayerNorm(3 * d), nn.Linear(3 * d, d))
+        self.weigh = mlp(EVIDENCE, d, d)
         self.self_norm, self.cross_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.self_attention = Attention(d, config.heads)
         self.cross_attention = Attention(d, config.heads)
@@ -93,13 +120,11 @@ class DecoderLayer(nn.Module):
         nn.init.zeros_(self.move[-1].bias)  # type: ignore[arg-type]
 
     def forward(
-        self, query: Tensor, spans: Tensor, integral: Integral, memory: Tensor, keys: Tensor, mask: Tensor
+        self, query: Tensor, spans: Tensor, views: Views, memory: Tensor, keys: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """query (B, Q, d) and spans (B, Q, 2) to the next ones; memory and keys (B, L, d), mask (B, L)."""
-        start, end = to_edges(spans).unbind(-1)
-        margin = (end - start) / 2
-        around = (integral.mean(start, end), integral.mean(start - margin, start), integral.mean(end, end + margin))
-        query = query + self.look(torch.cat(around, -1))
+        features, pattern = views.around(spans)
+        query = query + self.look(features) + self.weigh(pattern)
         place = self.place(torch.cat([sine(x, query.shape[-1]) for x in spans.unbind(-1)], -1))
         x = self.self_norm(query)
         query = query + self.drop(self.self_attention(x + place, x + place, x))
@@ -127,18 +152,22 @@ class Decoder(nn.Module):
         self.label, self.iou = nn.Linear(d, 1), mlp(d, d, 1)
 
     def forward(self, fused: Tensor, text: Tensor, saliency: Tensor, batch: Batch) -> list[Moments]:
-        """fused (B, L, d), pooled text (B, d), saliency logits (B, L): the moments after each layer, last layer last."""
+        """fused (B, L, d), pooled text (B, d), saliency logits (B, L) to the moments after each layer, in order."""
         size, _, width = fused.shape
         spans = torch.sigmoid(self.reference)[None].expand(size, -1, -1)
         if self.seeds:
             read = pattern_spans(saliency.detach().float(), batch, self.config.levels, self.config.runs)
             spans = torch.cat((read.to(spans.dtype), spans), 1)
         query = (self.content[None] + self.text(text)[:, None]).expand(size, -1, -1)
-        integral = Integral(fused, batch)
+        # The moment losses shape the fused features only by this share: the pattern is learnt from every clip's
+        # saliency, and a few spans a query would drown that signal.
+        share = self.config.gradient
+        fused = fused if share == 1 else share * fused + (1 - share) * fused.detach()
+        views = Views(fused, saliency, batch)
         keys = fused + sine(batch.centres, width).to(fused.dtype)
         out = []
         for layer in self.layers:
-            query, spans = layer(query, spans, integral, fused, keys, batch.video_mask)
+            query, spans = layer(query, spans, views, fused, keys, batch.video_mask)
             told = self.norm(query)
             out.append(Moments(spans.float(), self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()))
             spans = spans.detach()

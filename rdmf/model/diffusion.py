@@ -100,8 +100,8 @@ def unbounded(value: float, limit: float) -> float:
 class TemporalDiffusion(nn.Module):
     """K steps of heat flow along time with a learnt coefficient (Eq. 1-3).
 
-    eta * D = limit * sigmoid(raw), so no optimiser step can leave the stable range: with limit 1/2 the maximum principle
-    holds, with 1/4 no mode alternates in sign.
+    eta * D = limit * sigmoid(raw), so no optimiser step can leave the stable range: with limit 1/2 the maximum
+    principle holds, with 1/4 no mode alternates in sign.
     """
 
     def __init__(self, config: DiffusionConfig, width: int) -> None:

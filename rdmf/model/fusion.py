@@ -57,9 +57,9 @@ def react(
 class ReactionBlock(nn.Module):
     """One residual run whose fields are prepared from the features and whose kinetics the query sets.
 
-    Differs from the paper in three ways, each a setting: F, k and both D are per channel and depend on the pooled query; the
-    text field may vary in time (every clip attends to the tokens); channel groups diffuse at several time scales.
-    Channels mix only outside the dynamics, in the MLP that follows.
+    Differs from the paper: F, k and both D are per channel and depend on the pooled query, which also sets the gain and
+    the level of the video field ("amplified when aligned"); the text field may vary in time (every clip attends to the
+    tokens); channel groups diffuse at several time scales. Channels mix only outside the dynamics, in the MLP after it.
     """
 
     def __init__(self, model: ModelConfig, config: FusionConfig) -> None:

@@ -36,7 +36,7 @@ def spread(field: Tensor, mask: Tensor, scales: int) -> Tensor:
     """Laplacian with no-flux ends, channel group g of `scales` reaching 2^g clips to each side.
 
     A neighbour beyond the video's own ends gives no flux, as in `rdmf.model.diffusion.laplacian` (which this is for one
-    scale). Coarser groups see the field on a sparser grid: their effective D is 4^g times larger at the same step limit.
+    scale). Coarser groups see the field on a sparser grid: their effective D is 4^g times larger at the same limit.
     """
     if scales == 1:
         return _reach(field, mask, 1)
@@ -66,7 +66,7 @@ def gray_scott(
     """N steps of a' = D_a lap(a) + a a s - (F + k) a,  s' = D_s lap(s) - a a s + F (1 - s).
 
     `euler` is the paper's forward Euler (Eq. 7-8). `split` diffuses first, then reacts with the substrate's own exact
-    consumption `s (1 - exp(-eta a a))`: of the same order, but s stays in [0, 1] and a stays non-negative and bounded by
+    consumption `s (1 - exp(-eta a a))`: of the same order, but s stays in [0, 1] and a non-negative and bounded by
     1 / (eta (F + k)) whatever the rates, where Euler at a large step can overdraw the substrate and blow up.
 
     Args:
@@ -109,7 +109,8 @@ class Rates(nn.Module):
     Args:
         config: initial coefficients, step size, roles and the constraint on their order.
         width: d, number of channels.
-        query_width: width of the pooled query that sets the kinetics, or None for one learnt scalar per rate (the paper).
+        query_width: width of the pooled query that sets the kinetics, or None for one learnt scalar per rate (the
+            paper).
     """
 
     def __init__(self, config: FusionConfig, width: int, query_width: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The split integrator's steps with their own backward pass: no graph of small operations, states recomputed from checkpoints.
+"""The split integrator's steps with their own backward pass: no graph of small operations, states recomputed.
 
 `rdmf.model.reaction.gray_scott` holds the definition; tests compare this with it, values and gradients.
 """

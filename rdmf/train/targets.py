@@ -72,8 +72,9 @@ def saliency_targets(
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Target and whether it is known, for every clip of every query, flat in the order of `index`.
 
-    Where annotators scored clips, the target of a scored clip is their mean score over 4 (QVHighlights' scale) and 0
-    elsewhere. Where they did not, it is the share of the clip that the windows cover. A query with neither is unknown.
+    Where annotators scored clips, the target of a scored clip is their mean score over the scale's top (4 in
+    QVHighlights), and 0 elsewhere. Where they did not, it is the share of the clip that the windows cover. A query with
+    neither is unknown.
 
     Args:
         edges: flat clip borders of all videos; `edge_start` (Q,) where each query's video begins in it.
@@ -95,8 +96,10 @@ def saliency_targets(
     scored = np.diff(table.saliency_offsets)[index] > 0
     if scored.any():
         flat, source = ragged(table.saliency_offsets, index)
+        # QVHighlights scores 0 to 4, TVSum 1 to 5.
+        top = max(4.0, float(np.nanmax(table.saliency_scores[flat])))
         annotators = np.maximum(table.n_annotators[index[source]], 1)
-        mean = np.nansum(table.saliency_scores[flat], axis=1) / annotators / 4.0
+        mean = np.nansum(table.saliency_scores[flat], axis=1) / annotators / top
         # One key for (query, annotated clip), so that all look-ups are a single search in a sorted table.
         big = np.int64(1) << 32
         key = source * big + table.saliency_clips[flat]
