@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def moments_figure(
     total = header + footer + sum(heights) + gap * (len(heights) - 1)
     figure = Figure(figsize=(WIDTH_INCHES, total), facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.07, 1 - 0.06 / total, "\n".join(lines), ha="left", va="top", fontsize=11, color=INK, weight="bold")
+    heading = figure.text(0.07, 1 - 0.06 / total, "\n".join(lines), ha="left", va="top", fontsize=11, weight="bold")
+    heading.set(color=INK, parse_math=False)  # "$5 and $10" is no formula
 
     axes: list[Any] = []
     top = total - header
@@ -118,7 +120,10 @@ def save(figure: Figure, path: Path) -> Path:
     kind = picture_kind(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110, format=kind)
+        with warnings.catch_warnings():
+            # A query in a script that the font lacks is drawn as boxes; the rest of the picture is as good as ever.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(path, dpi=110, format=kind)
     except OSError as error:
         raise InputError(f"--plot {path}: cannot be written: {error.strerror or error}") from None
     return path

@@ -95,7 +95,12 @@ def test_bars_lie_where_the_moments_are_and_all_panels_share_the_time() -> None:
 
 def test_a_picture_without_moments_frames_or_truth_is_still_drawn(tmp_path: Path) -> None:
     figure = plots.moments_figure(
-        title="word " * 500, duration=3.0, times=[[0, 3]], saliency=[0.0], predicted=[], truth=None
+        title="the $5 and the $ { 犬 " + "word " * 500,
+        duration=3.0,
+        times=[[0, 3]],
+        saliency=[0.0],
+        predicted=[],
+        truth=None,
     )
     assert "no moment found" in [text.get_text() for text in figure.axes[-1].texts]
     assert plots.save(figure, tmp_path / "deep" / "p.png").read_bytes().startswith(b"\x89PNG")

@@ -104,7 +104,8 @@ def _show(answer: Prediction) -> None:
     from rdmf_pipelines.plots import clock
     from rdmf_pipelines.prediction import PLAIN_SPARKS, SPARKS, sparkline
 
-    print(f"{answer.video}  ({clock(answer.duration)})  “{answer.query[:100]}”" if _unicode() else f"{answer.video}")
+    asked = " ".join(answer.query.split())[:100]
+    print(f"{answer.video}  ({clock(answer.duration)})" + (f"  “{asked}”" if _unicode(asked) else ""))
     if not answer.moments:
         print("no moment found")
     else:
@@ -118,10 +119,10 @@ def _show(answer: Prediction) -> None:
     print(f"{'':10}0:00{last:>{max(len(line) - 4, len(last) + 1)}}")
 
 
-def _unicode() -> bool:
-    """Whether standard output can show block characters."""
+def _unicode(text: str = "") -> bool:
+    """Whether standard output can show block characters and `text`."""
     try:
-        "▁█“”".encode(sys.stdout.encoding or "ascii")
+        f"▁█“”{text}".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -96,7 +96,7 @@ def render_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest_path = folder / _MANIFEST
-    drawn: dict[str, str] = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
+    drawn = _read_manifest(manifest_path)
     paths = {plan.vid: folder / f"{plan.vid}.mp4" for plan in plans}
     wanted = {plan.vid: _digest(plan) for plan in plans}
     missing = [p for p in plans if drawn.get(p.vid) != wanted[p.vid] or not paths[p.vid].exists()]
@@ -107,14 +107,15 @@ def render_all(
     # cannot even start, a Pool starts another one for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        for count, done in enumerate(as_completed([pool.submit(_render_job, job) for job in jobs]), start=1):
-            vid = done.result()
-            drawn[vid] = wanted[vid]
-            if on_done is not None:
-                on_done(count)
-            if count % 20 == 0:
-                _write_manifest(manifest_path, drawn)
-    _write_manifest(manifest_path, drawn)
+        try:
+            for count, done in enumerate(as_completed([pool.submit(_render_job, job) for job in jobs]), start=1):
+                drawn[done.result()] = wanted[done.result()]
+                if on_done is not None:
+                    on_done(count)
+        finally:
+            # After Ctrl-C or an error: nothing new is begun, and what is done is remembered.
+            pool.shutdown(wait=True, cancel_futures=True)
+            _write_manifest(manifest_path, drawn)
     return paths, len(missing)
 
 
@@ -129,9 +130,18 @@ def _render_job(job: tuple[VideoPlan, Path]) -> str:
     return plan.vid
 
 
+def _read_manifest(path: Path) -> dict[str, str]:
+    """Digest by video name; empty where there is none or it cannot be read, so that all is drawn again."""
+    try:
+        drawn = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return drawn if isinstance(drawn, dict) else {}
+
+
 def _write_manifest(path: Path, drawn: dict[str, str]) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(drawn, indent=0, sort_keys=True))
+    partial.write_text(json.dumps(drawn, indent=0, sort_keys=True), encoding="utf-8")
     partial.replace(path)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "decoder.runs": 3,
     "train.batch": 32,
     "train.lr": 1e-3,
-    "train.epochs": 12,
+    "train.epochs": 10,
 }
 TRAIN_SHARE = 0.75
 STEPS = 5
@@ -102,7 +103,7 @@ def claim(place: Place, *, seed: int, videos: int) -> bool:
         InputError: the folder holds a demo made otherwise, or something else.
     """
     card = place.root / "demo.json"
-    settings = {"seed": seed, "videos": videos, "drawing": DRAWING_VERSION}
+    settings = {"seed": seed, "videos": videos, "drawing": DRAWING_VERSION, "resolution": RESOLUTION, **SETTINGS}
     if card.is_file():
         try:
             earlier = json.loads(card.read_text(encoding="utf-8"))
@@ -110,8 +111,8 @@ def claim(place: Place, *, seed: int, videos: int) -> bool:
             earlier = None
         if earlier != settings:
             raise InputError(
-                f"{place.root} holds a demo made with other settings ({card.name}: {earlier}, now {settings}); remove "
-                "the folder or choose another --out"
+                f"{place.root} holds a demo made with other settings ({_difference(earlier, settings)}); remove the "
+                "folder, choose another --out, or give the same settings"
             )
         return True
     try:
@@ -122,6 +123,13 @@ def claim(place: Place, *, seed: int, videos: int) -> bool:
     except OSError as error:
         raise InputError(f"--out {place.root}: cannot be written: {error.strerror or error}") from None
     return False
+
+
+def _difference(earlier: Any, settings: dict[str, Any]) -> str:
+    if not isinstance(earlier, dict):
+        return "demo.json cannot be read"
+    changed = (key for key in settings if earlier.get(key) != settings[key])
+    return ", ".join(f"{key} {earlier.get(key)}, now {settings[key]}" for key in changed) or "made by another rdmf"
 
 
 @contextlib.contextmanager
@@ -222,7 +230,8 @@ def predict_and_report(place: Place) -> tuple[Prediction, str]:
         results = read_results(place)
         query = results.showcase()
         answer = Predictor(load_run(place.run))(place.videos / f"{query['vid']}.mp4", query["query"])
-        command = f'rdmf predict {answer.video} "{answer.query}" --checkpoint {place.run} --plot found.png'
+        video, run = (shlex.quote(str(path)) for path in (answer.video, place.run))
+        command = f'rdmf predict {video} "{answer.query}" --checkpoint {run} --plot found.png'
         write_report(place, results, answer, command)
         if answer.moments:
             start, end, score = answer.moments[0]
