@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 SHOWN = ("R1@0.5", "R1@0.7", "mIoU", "saliency mAP")
+ENOUGH = 100
+"""Videos below which the training has too few examples for its numbers to mean much."""
+
 NAMES = {
     "query-blind oracle": "best query-blind guess on this split",
     "query-blind": "query-blind guess, chosen in training",
@@ -43,6 +46,8 @@ def demo(
     _, command = steps.predict_and_report(place)
     print()
     _show(metrics)
+    if videos < ENOUGH:
+        print(f"  {videos} videos teach little: this shows that everything runs, not what the model can do")
     print(
         f"\ntotal: {time.monotonic() - started:.0f} s. Look at {place.report}, and try the model yourself:\n  {command}"
     )

@@ -30,7 +30,7 @@ def strength(event: Event, seconds: float) -> float:
     """How much of a change is seen at an instant: 0 outside [start, end), 1 well inside, linear over the fades."""
     if not event.start <= seconds < event.end:
         return 0.0
-    # Half a fade's head start: the very first frame of the window shows something.
+    # A head start of a quarter: the very first frame of the window shows something.
     rise = (seconds - event.start) / FADE_SECONDS + 0.25
     fall = (event.end - seconds) / FADE_SECONDS
     return float(min(rise, fall, 1.0))
