@@ -112,6 +112,22 @@ def _kind(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Say before the work what would only be found when its result is to be written.
+
+    Raises:
+        InputError: `path` is a directory, or lies under a file or in a folder that cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give a file name")
+    parent = next((p for p in path.parents if p.exists()), Path("."))
+    if not parent.is_dir():
+        raise InputError(f"{path}: cannot be written ({parent} is a file)")
+    if not os.access(path if path.exists() else parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written (no permission)")
+
+
 def write_text_atomically(path: str | Path, text: str) -> Path:
     """Write `text` to `path` by way of a temporary file beside it, so that the file is whole or absent.
 

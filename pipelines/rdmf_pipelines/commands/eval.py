@@ -32,8 +32,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate a run on a split, beside what can be guessed without the video; or score a prediction file."""
+    from rdmf.evaluation.records import refuse_unwritable
     from rdmf.store.errors import InputError
 
+    for path in (json, out):
+        if path is not None:
+            refuse_unwritable(path)
     if predictions is None and annotations is None:
         if allow_partial:
             raise InputError("--allow-partial goes with --predictions and --annotations")
