@@ -121,7 +121,7 @@ def refuse_unwritable(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a directory; give a file name")
-    parent = next((p for p in path.parents if p.exists()), Path("."))
+    parent = next((p for p in path.parents if p.exists()), Path())
     if not parent.is_dir():
         raise InputError(f"{path}: cannot be written ({parent} is a file)")
     if not os.access(path if path.exists() else parent, os.W_OK):

@@ -61,9 +61,9 @@ def extract(
     decoder: Annotated[
         str, typer.Option(help="auto (Decord, and PyAV where it fails or differs), decord or pyav.")
     ] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes. Default: after the CPU's cores.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes. Default: by the cores.")] = None,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds that decoding one video may take (a longer video: its own length more).")
+        float, typer.Option(min=1, help="Seconds that decoding one video may take (long videos: their length more).")
     ] = 600.0,
     max_fail: Annotated[int | None, typer.Option(min=0, help="Stop when more videos than this have failed.")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Try videos again that failed in an earlier run.")] = False,
