@@ -30,6 +30,7 @@ def demo(
     Known things happen in the videos at known times, and some combinations of colour, shape and place occur only in the
     held-out ones. The default takes about five minutes on two cores.
     """
+    import sys
     import time
 
     from rdmf_pipelines.demo import steps
@@ -39,11 +40,15 @@ def demo(
     place = steps.Place(out)
     if steps.claim(place, seed=seed, videos=videos):
         print(f"going on in {out}: what is done is kept")
-    steps.draw(place, seed=seed, videos=videos)
-    steps.extract(place)
-    steps.learn(place, seed=seed)
-    metrics = steps.evaluate(place)
-    _, command = steps.predict_and_report(place)
+    try:
+        steps.draw(place, seed=seed, videos=videos)
+        steps.extract(place)
+        steps.learn(place, seed=seed)
+        metrics = steps.evaluate(place)
+        _, command = steps.predict_and_report(place)
+    except KeyboardInterrupt:
+        print(f"interrupted; what is done is kept in {out}: the same command goes on from there", file=sys.stderr)
+        raise
     print()
     _show(metrics)
     if videos < ENOUGH:
