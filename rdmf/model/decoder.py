@@ -58,7 +58,7 @@ class Integral:
         return below + share * (above - below)
 
 
-#: How many numbers `Views.around` gives of the pattern.
+#: How many numbers `Views.evidence` gives of the pattern.
 EVIDENCE = 9
 
 
@@ -72,15 +72,21 @@ class Views:
         self.features, self.pattern = Integral(fused, batch), Integral(curves, batch)
         self.whole = self.pattern.mean(torch.zeros_like(pattern[:, :1]), torch.ones_like(pattern[:, :1]))  # (B, 1, 2)
 
-    def around(self, spans: Tensor) -> tuple[Tensor, Tensor]:
-        """spans (B, Q, 2) as (centre, width) to features (B, Q, 3 d) and EVIDENCE numbers of the pattern (B, Q, 9)."""
-        start, end = to_edges(spans).unbind(-1)
-        margin = (end - start) / 2
-        parts = ((start, end), (start - margin, start), (end, end + margin))
-        features = torch.cat([self.features.mean(*p) for p in parts], -1)
-        pattern = torch.cat([self.pattern.mean(*p) for p in parts], -1)  # (B, Q, 6)
+    def inside_and_beside(self, spans: Tensor) -> Tensor:
+        """Fused features of spans (B, Q, 2) as (centre, width): (B, Q, 3 d)."""
+        return torch.cat([self.features.mean(*part) for part in _parts(spans)], -1)
+
+    def evidence(self, spans: Tensor) -> Tensor:
+        """What the pattern says for spans (B, Q, 2): its means inside, beside and overall, and the width, (B, Q, 9)."""
+        means = torch.cat([self.pattern.mean(*part) for part in _parts(spans)], -1)  # (B, Q, 6)
         whole = self.whole.expand(-1, spans.shape[1], -1)
-        return features, torch.cat((pattern, whole, torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4), -1)
+        return torch.cat((means, whole, torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4), -1)
+
+
+def _parts(spans: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    start, end = to_edges(spans).unbind(-1)
+    margin = (end - start) / 2
+    return (start, end), (start - margin, start), (end, end + margin)
 
 
 def pattern_spans(saliency: Tensor, batch: Batch, levels: tuple[float, ...], runs: int) -> Tensor:
@@ -123,8 +129,7 @@ class DecoderLayer(nn.Module):
         self, query: Tensor, spans: Tensor, views: Views, memory: Tensor, keys: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """query (B, Q, d) and spans (B, Q, 2) to the next ones; memory and keys (B, L, d), mask (B, L)."""
-        features, pattern = views.around(spans)
-        query = query + self.look(features) + self.weigh(pattern)
+        query = query + self.look(views.inside_and_beside(spans)) + self.weigh(views.evidence(spans))
         place = self.place(torch.cat([sine(x, query.shape[-1]) for x in spans.unbind(-1)], -1))
         x = self.self_norm(query)
         query = query + self.drop(self.self_attention(x + place, x + place, x))
