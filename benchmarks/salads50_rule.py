@@ -3,7 +3,7 @@
     python benchmarks/salads50_rule.py features/salads50-fold*.h5
 
 A query names one of the 17 actions, and column i of the features is the frame classifier's score of action i
-(alphabetical; column 0 is none of them). The moment is the maximum-sum run of (the query's own score - the best other score
+(alphabetical; column 0 is none of them). The moment is the maximum-sum run of (own score - best other score
 - c); the constant c is the one number that is chosen, on the training split. The saliency is the query's own score.
 """
 
