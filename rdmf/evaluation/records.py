@@ -6,12 +6,12 @@ import gc
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdmf.files import write_atomically
 from rdmf.store.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,27 +135,14 @@ def write_text_atomically(path: str | Path, text: str) -> Path:
         InputError: the folder cannot be made or written.
     """
     path = Path(path)
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise InputError(f"{path}: is a directory; give a file name")
         if path.exists() and not path.is_file():  # a pipe or a terminal, e.g. /dev/stdout, cannot be replaced
             path.write_text(text, encoding="utf-8")
             return path
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; give it the mode an ordinary open() would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
+        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rdmf.train.checkpoint import write_atomically
+from rdmf.files import write_atomically
 
 
 def draw_curves(history: list[dict[str, Any]], path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rdmf import __version__
 from rdmf.config import Config, load_config
+from rdmf.files import write_atomically
 from rdmf.model import RDMF
 from rdmf.model.rdmf import describe
 from rdmf.predict import predict_split_arrays
@@ -344,8 +345,6 @@ def _first_difference(old: Any, new: Any, name: str) -> str:
 
 
 def _write_history(out: Path, history: list[dict[str, Any]]) -> None:
-    from rdmf.train.checkpoint import write_atomically
-
     text = "".join(json.dumps(h) + "\n" for h in history)
     write_atomically(out / "metrics.jsonl", lambda p: p.write_text(text, encoding="utf-8"))
 

@@ -23,7 +23,7 @@ OPTIONS = {"epochs": 4, "dropout": 0.2, "input_dropout": 0.2, "ema": 0.9, "holdo
 VICTIM = """
 import json, os, signal, sys
 import torch
-import rdmf.train.checkpoint as checkpoint
+import rdmf.files as files
 import rdmf.train.loop as loop
 torch.set_num_threads(1)
 features, out, overrides, where, call = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], int(sys.argv[5])
@@ -43,7 +43,7 @@ if where == "batch":
 elif where == "resume state":
     loop.save_resume = dying(loop.save_resume)
 elif where == "file":
-    checkpoint.os.fsync = dying(os.fsync)
+    files.os.fsync = dying(os.fsync)
 loop.train(features, out, overrides=overrides, quiet=True)
 """
 
