@@ -38,7 +38,7 @@ THE_MACHINES = {
 
 
 def _command(name: str) -> Any:
-    """The click command for one entry, its module imported now."""
+    """The command for one entry, its module imported now."""
     import typer
 
     module, function, _ = COMMANDS[name]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rdmf.store import Failure, InputError, Provenance, QueryRecord, TextRecord, VideoRecord, merge, write_cache
 from rdmf_pipelines.commands.features import info, verify
