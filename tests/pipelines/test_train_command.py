@@ -10,6 +10,7 @@ import pytest
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
 from rdmf_pipelines.cli import main
+from rdmf_pipelines.commands.train import _preset_of
 
 SMALL = [
     *("--set", "hidden=16", "--set", "fusion.blocks=1", "--set", "fusion.scales=2", "--set", "decoder.queries=12"),
@@ -196,3 +197,18 @@ def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert command in printed
     assert rdmf("--version") == 0
     assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("notes", "expected"), [({"recipe": "charades"}, "charades"), ({"dataset": "mine"}, None), ({}, None)]
+)
+def test_preset_follows_the_dataset(notes: dict[str, str], expected: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "cache.h5"
+    write_cache(
+        path,
+        Provenance({"encoder": "none"}, {"encoder": "none"}, notes),
+        [VideoRecord("v", np.ones((2, 3), np.float32), np.array([[0.0, 1.0], [1.0, 2.0]]), 2.0)],
+        [TextRecord("a dog", np.ones((2, 4), np.float32))],
+        [QueryRecord(1, "v", "a dog", "train", ((0.0, 1.0),))],
+    )
+    assert _preset_of(path, quiet=True) == expected

@@ -10,7 +10,10 @@ import typer
 
 def train(
     features: Annotated[Path | None, typer.Option(help="The feature cache, e.g. features/charades.h5.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Settings by name; --list shows them.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Settings by name; --list shows them. Default: the cache's dataset, if it has a preset."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML or JSON file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, name=value; repeatable.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and dropout.")] = 0,
@@ -20,7 +23,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped, or start it.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<cache>-<preset>-<seed>[-N].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/CACHE-PRESET-SEED.")] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N (short for --set train.device=...).")
     ] = None,
@@ -46,6 +49,8 @@ def train(
 
     from rdmf.train import train as run_training
 
+    if preset is None and config is None:
+        preset = _preset_of(features, quiet=quiet)
     done: list[Path] = []
     for s in range(seed, seed + (seeds or 1)):
         folder = _folder(out, features, preset, s, several=seeds is not None, resume=resume)
@@ -64,11 +69,28 @@ def train(
     _report(done)
 
 
+def _preset_of(features: Path, *, quiet: bool) -> str | None:
+    """The preset made for the cache's dataset: hyper-parameters of another dataset cost many points unnoticed."""
+    from rdmf.config import presets
+    from rdmf.store import open_cache
+
+    with open_cache(features) as cache:
+        notes = cache.provenance.notes
+    # Extraction notes the recipe that read the annotations, import the name of the cache.
+    dataset = notes.get("recipe", notes.get("dataset"))
+    if dataset not in presets():
+        return None
+    if not quiet:
+        print(f"settings: preset {dataset}, after the cache's dataset (--preset default for none)")
+    return str(dataset)
+
+
 def _folder(out: Path | None, features: Path, preset: str | None, seed: int, *, several: bool, resume: bool) -> Path:
     """The run directory: as named, or the first free name under runs/ (the last taken one when resuming)."""
     if out is not None:
         return out / f"seed-{seed}" if several else out
-    name = Path("runs") / f"{features.stem}-{preset or 'default'}-{seed}"
+    label = preset or "default"
+    name = Path("runs") / f"{features.stem if label in features.stem else f'{features.stem}-{label}'}-{seed}"
     taken: Path | None = None
     candidate, number = name, 1
     while candidate.exists():

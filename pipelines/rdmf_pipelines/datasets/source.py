@@ -76,6 +76,7 @@ class Source:
             licence=self.licence,
             notes={
                 "dataset": self.title,
+                "recipe": self.name,
                 "annotation_files": {split: path.name for split, path in found.items()},
                 "repairs": repairs.as_notes(),
             },
