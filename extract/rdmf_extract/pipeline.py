@@ -96,7 +96,7 @@ def extract(
                 summary.takeovers = _run(pool, batcher, collector, video_encoder, annotated)
         if progress is not None:
             progress(ProgressState("writing", 0, 1))
-        workspace.finish(queries)
+        workspace.finish(queries, missing)
         summary.failures = [Failure(vid, workspace.failures[vid]) for vid in videos if vid in workspace.failures]
     summary.done, summary.rows, summary.stopped = collector.done, collector.rows, collector.stopped
     summary.duration_differences = duration_differences(out, queries, videos)

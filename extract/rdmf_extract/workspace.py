@@ -111,15 +111,21 @@ class Workspace:
                 self.failures[failure.vid] = failure.reason
         return refused
 
-    def finish(self, queries: Sequence[QueryRecord]) -> None:
-        """Merge all parts into the cache, attach these queries, and remove the parts; nothing where nothing is new."""
+    def finish(self, queries: Sequence[QueryRecord], missing: Sequence[str] = ()) -> None:
+        """Merge all parts into the cache, attach these queries, and remove the parts; nothing where nothing is new.
+
+        Args:
+            missing: videos without a file; the cache lists them among its failures.
+        """
         attached = queries_digest(queries)
         parts = self._parts()
         if not parts and self.out.exists() and attached == self._attached:
             return
         failed = {vid: mark for vid, mark in self.failed_files.items() if vid in self.failures}
         notes = {**self.provenance.notes, QUERIES_SHA256: attached, FAILED_FILES: failed}
-        merge(self._sources(), self.out, provenance=replace(self.provenance, notes=notes), queries=queries)
+        absent = [Failure(vid, "file not found") for vid in missing if vid not in self.vids | self.failures.keys()]
+        provenance = replace(self.provenance, notes=notes)
+        merge(self._sources(), self.out, provenance=provenance, queries=queries, failures=absent)
         self._attached = attached
         for part in parts:
             part.unlink()

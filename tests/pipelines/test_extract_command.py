@@ -133,7 +133,7 @@ def test_failures_are_listed_the_rest_is_done_and_a_second_run_does_only_what_is
     assert "'blue': 3.0 s measured, 60.0 s annotated" in result.output
     with open_cache("f/mine.h5") as cache:
         assert sorted(cache.vids) == ["blue", "red"]
-        assert "broken" in {failure.vid for failure in cache.failures}
+        assert sorted(failure.vid for failure in cache.failures) == ["broken", "gone"]
         assert sorted(cache.missing_videos()) == ["broken", "gone"]
         assert (len(cache.select("train")), len(cache.select("val"))) == (4, 1)
 
@@ -141,6 +141,8 @@ def test_failures_are_listed_the_rest_is_done_and_a_second_run_does_only_what_is
     result = run(*arguments)
     assert "1 done, 2 were there, 1 failed, 0 without a file" in result.output
     assert result.exit_code == 1
+    with open_cache("f/mine.h5") as cache:
+        assert [failure.vid for failure in cache.failures] == ["broken"]
     (folder / "clips/broken.mp4").unlink()
     render(folder / "clips/broken.mp4", (9, 9, 9))
     assert run(*arguments).exit_code == 0
