@@ -124,6 +124,17 @@ class PartWriter:
         self._check_open()
         self._failures.append(failure)
 
+    def add_annotations(
+        self, texts: Iterable[TextRecord], queries: Iterable[QueryRecord], failures: Iterable[Failure] = ()
+    ) -> None:
+        """Adds everything that is not a video."""
+        for text in texts:
+            self.add_text(text)
+        for query in queries:
+            self.add_query(query)
+        for failure in failures:
+            self.add_failure(failure)
+
     def close(self) -> Path:
         """Writes the file, syncs it and gives it its name; returns the path. A second call does nothing.
 
@@ -200,12 +211,7 @@ def write_cache(
     with PartWriter(Path(path), provenance, feature_dtype=feature_dtype) as writer:
         for video in videos:
             writer.add_video(video)
-        for text in texts:
-            writer.add_text(text)
-        for query in queries:
-            writer.add_query(query)
-        for failure in failures:
-            writer.add_failure(failure)
+        writer.add_annotations(texts, queries, failures)
     return writer.path
 
 

@@ -146,7 +146,7 @@ def _write(
             if writer is None:
                 writer, held = PartWriter(folder / f"part-{len(parts):05d}.h5", provenance), 0
                 if not parts:
-                    _add_the_rest(writer, texts, queries, failures)
+                    writer.add_annotations(texts, queries, failures)
             writer.add_video(record)
             held += 2 * record.features.size  # stored as float16
         assert writer is not None  # there is at least one video
@@ -157,14 +157,3 @@ def _write(
             merge(parts, out, queries=list(queries), failures=list(failures))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _add_the_rest(
-    writer: PartWriter, texts: Sequence[TextRecord], queries: Sequence[QueryRecord], failures: Sequence[Failure]
-) -> None:
-    for text in texts:
-        writer.add_text(text)
-    for query in queries:
-        writer.add_query(query)
-    for failure in failures:
-        writer.add_failure(failure)
