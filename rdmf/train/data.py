@@ -160,16 +160,23 @@ def load_rows(cache: Cache, device: torch.device) -> tuple[Tensor, Tensor]:
         InputError: NaN or infinity, with the name of the video.
     """
     rows = torch.from_numpy(np.ascontiguousarray(cache.video_rows()))
-    # A sum is NaN or infinite where any term is; float32 cannot overflow on finite float16.
-    finite = torch.isfinite(rows.float().sum(1)) if rows.numel() else torch.ones(0, dtype=torch.bool)
-    if not bool(finite.all()):
-        row = int(torch.nonzero(~finite)[0, 0])
+    row = _first_bad_row(rows)
+    if row is not None:
         vid = cache.vids[int(np.searchsorted(cache.row_offsets, row, side="right")) - 1]
         raise InputError(
             f"{cache.path}: video '{vid}' has NaN or infinite features (row {row}); "
             "`rdmf features verify` lists all such videos"
         )
     tokens = torch.from_numpy(np.ascontiguousarray(cache.text_rows()))
-    if not bool(torch.isfinite(tokens.float().sum())):
+    if _first_bad_row(tokens) is not None:
         raise InputError(f"{cache.path}: NaN or infinite text features; extract the text again")
     return rows.to(device), tokens.to(device)
+
+
+def _first_bad_row(rows: Tensor, *, step: int = 1 << 16) -> int | None:
+    """The first row that holds NaN or infinity; a piece at a time, for a copy of a whole cache may not fit."""
+    for start in range(0, len(rows), step):
+        bad = torch.nonzero(~torch.isfinite(rows[start : start + step]).all(1))
+        if len(bad):
+            return start + int(bad[0, 0])
+    return None
