@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from rdmf_pipelines.prediction import Prediction
     from rdmf_pipelines.thumbnails import Strip
 
 INK, FAINT = "#24292f", "#8c959f"
@@ -75,19 +76,41 @@ def moments_figure(
     _draw_saliency(axes[-2], np.asarray(times, dtype=float), np.asarray(saliency, dtype=float), found, truth)
     _draw_lanes(axes[-1], found, truth, duration)
     axes[-1].xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 3, 5, 6, 10]))
-    axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
+    axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds, digits=digits_for(duration))))
     return figure
 
 
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """75.5 s as "1:15.5", 3725 s as "1:02:05"; whole seconds lose the ".0" unless `tenths`."""
-    tenth_seconds = round(seconds * 10)
-    whole, tenth = divmod(tenth_seconds, 10)
-    fraction = f".{tenth}" if tenth or tenths else ""
+def clock(seconds: float, *, digits: int = 1, fixed: bool = False) -> str:
+    """75.5 s as "1:15.5", 3725 s as "1:02:05", with up to `digits` >= 1 decimals (just so many if `fixed`)."""
+    scale = 10**digits
+    whole, part = divmod(round(seconds * scale), scale)
+    decimals = f"{part:0{digits}d}"
+    decimals = decimals if fixed else decimals.rstrip("0")
+    fraction = f".{decimals}" if decimals else ""
     hours, minutes = divmod(whole // 60, 60)
     if hours:
         return f"{hours}:{minutes:02d}:{whole % 60:02d}{fraction}"
     return f"{minutes}:{whole % 60:02d}{fraction}"
+
+
+def digits_for(duration: float) -> int:
+    """Decimals of a second that tell a video's moments apart: 1, and more where all of it lasts a few seconds."""
+    return 1 if duration >= 10 else 2 if duration >= 1 else 3
+
+
+def figure_of(answer: Prediction, *, shown: int = 3) -> Figure:
+    """The picture of a prediction: frames along time, saliency, the best `shown` moments."""
+    from rdmf_pipelines.thumbnails import film_strip
+
+    return moments_figure(
+        title=f"“{answer.query}”",
+        duration=answer.duration,
+        times=answer.times,
+        saliency=answer.saliency,
+        predicted=answer.moments,
+        strip=film_strip(answer.video, answer.duration, strip_aspect=STRIP_ASPECT),
+        shown=shown,
+    )
 
 
 def picture_kind(path: Path) -> str:

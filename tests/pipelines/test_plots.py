@@ -68,8 +68,19 @@ def test_clock(seconds: float, text: str) -> None:
     assert plots.clock(seconds) == text
 
 
+@pytest.mark.parametrize("duration", [0.03, 0.1, 0.9, 4.0, 28.0, 10_800.0])
+def test_ticks_of_any_video_differ_from_each_other(duration: float) -> None:
+    figure = plots.moments_figure(
+        title="a dog", duration=duration, times=[[0, duration]], saliency=[0.5], predicted=[(0, duration, 1)]
+    )
+    figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert len(labels) > 2
+    assert len(set(labels)) == len(labels)
+
+
 def test_clock_keeps_tenths_where_asked() -> None:
-    assert plots.clock(7, tenths=True) == "0:07.0"
+    assert plots.clock(7, fixed=True) == "0:07.0"
 
 
 def test_bars_lie_where_the_moments_are_and_all_panels_share_the_time() -> None:

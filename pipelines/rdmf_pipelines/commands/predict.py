@@ -61,7 +61,9 @@ def predict(
     if answer.recovered < 1:
         print(f"note: only {answer.recovered:.0%} of the video's frames could be decoded", file=sys.stderr)
     if plot is not None:
-        _plot(answer, plot)
+        from rdmf_pipelines.plots import figure_of, save
+
+        save(figure_of(answer, shown=5), plot)
     if json is not None:
         _write_json(answer.as_json(), json)
     if json != "-":
@@ -69,22 +71,6 @@ def predict(
         for name, path in (("JSON", json), ("picture", plot)):
             if path is not None:
                 print(f"{name}: {path}")
-
-
-def _plot(answer: Prediction, path: Path) -> None:
-    from rdmf_pipelines import plots
-    from rdmf_pipelines.thumbnails import film_strip
-
-    figure = plots.moments_figure(
-        title=f"“{answer.query}”",
-        duration=answer.duration,
-        times=answer.times,
-        saliency=answer.saliency,
-        predicted=answer.moments,
-        strip=film_strip(answer.video, answer.duration, strip_aspect=plots.STRIP_ASPECT),
-        shown=5,
-    )
-    plots.save(figure, path)
 
 
 def _write_json(value: dict[str, Any], where: str) -> None:
@@ -101,21 +87,25 @@ def _write_json(value: dict[str, Any], where: str) -> None:
 
 def _show(answer: Prediction) -> None:
     """The moments as a table, then the saliency curve in one line with its time axis."""
-    from rdmf_pipelines.plots import clock
+    from rdmf_pipelines.plots import clock, digits_for
     from rdmf_pipelines.prediction import PLAIN_SPARKS, SPARKS, sparkline
 
     asked = " ".join(answer.query.split())[:100]
-    print(f"{answer.video}  ({clock(answer.duration)})" + (f"  “{asked}”" if _unicode(asked) else ""))
+    print(
+        f"{answer.video}  ({clock(answer.duration, digits=digits_for(answer.duration))})"
+        + (f"  “{asked}”" if _unicode(asked) else "")
+    )
     if not answer.moments:
         print("no moment found")
     else:
         print(f"{'':>3}  {'start':>9}  {'end':>9}  {'seconds':>17}  {'score':>5}")
     for rank, (start, end, score) in enumerate(answer.moments, start=1):
-        seconds = f"{start:.1f} - {end:.1f}"
-        print(f"{rank:>3}  {clock(start, tenths=True):>9}  {clock(end, tenths=True):>9}  {seconds:>17}  {score:>5.2f}")
+        seconds = f"{start:.{digits}f} - {end:.{digits}f}"
+        at, till = (clock(t, digits=digits, fixed=True) for t in (start, end))
+        print(f"{rank:>3}  {at:>9}  {till:>9}  {seconds:>17}  {score:>5.2f}")
     line = sparkline(answer.saliency, sparks=SPARKS if _unicode() else PLAIN_SPARKS)
     print(f"saliency  {line}")
-    last = clock(answer.duration)
+    last = clock(answer.duration, digits=digits)
     print(f"{'':10}0:00{last:>{max(len(line) - 4, len(last) + 1)}}")
 
 

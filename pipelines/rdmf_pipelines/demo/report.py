@@ -173,17 +173,7 @@ def _clip_seconds(duration: float, clips: int) -> float:
 
 
 def _shown(shown: Prediction) -> str:
-    from rdmf_pipelines.thumbnails import film_strip
-
-    figure = plots.moments_figure(
-        title=f"“{shown.query}”",
-        duration=shown.duration,
-        times=shown.times,
-        saliency=shown.saliency,
-        predicted=shown.moments,
-        strip=film_strip(shown.video, shown.duration, strip_aspect=plots.STRIP_ASPECT),
-    )
-    return f'<div class="card">{_figure(figure, shown.query)}</div>'
+    return f'<div class="card">{_figure(plots.figure_of(shown), shown.query)}</div>'
 
 
 def _figure(figure: Figure, alt: str) -> str:
