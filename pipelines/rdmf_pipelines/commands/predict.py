@@ -90,11 +90,9 @@ def _show(answer: Prediction) -> None:
     from rdmf_pipelines.plots import clock, digits_for
     from rdmf_pipelines.prediction import PLAIN_SPARKS, SPARKS, sparkline
 
+    digits = digits_for(answer.duration)
     asked = " ".join(answer.query.split())[:100]
-    print(
-        f"{answer.video}  ({clock(answer.duration, digits=digits_for(answer.duration))})"
-        + (f"  “{asked}”" if _unicode(asked) else "")
-    )
+    print(f"{answer.video}  ({clock(answer.duration, digits=digits)})" + (f"  “{asked}”" if _unicode(asked) else ""))
     if not answer.moments:
         print("no moment found")
     else:
