@@ -94,8 +94,8 @@ def clock(seconds: float, *, digits: int = 1, fixed: bool = False) -> str:
 
 
 def digits_for(duration: float) -> int:
-    """Decimals of a second that tell a video's moments apart: 1, and more where all of it lasts a few seconds."""
-    return 1 if duration >= 10 else 2 if duration >= 1 else 3
+    """Decimals of a second that tell a video's moments apart: 1, and more where all of it lasts under 2 s."""
+    return 1 if duration >= 2 else 2 if duration >= 0.2 else 3
 
 
 def figure_of(answer: Prediction, *, shown: int = 3) -> Figure:

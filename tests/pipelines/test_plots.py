@@ -68,7 +68,7 @@ def test_clock(seconds: float, text: str) -> None:
     assert plots.clock(seconds) == text
 
 
-@pytest.mark.parametrize("duration", [0.03, 0.1, 0.9, 4.0, 28.0, 10_800.0])
+@pytest.mark.parametrize("duration", [0.03, 0.1, 0.2, 0.9, 2.0, 9.0, 28.0, 10_800.0])
 def test_ticks_of_any_video_differ_from_each_other(duration: float) -> None:
     figure = plots.moments_figure(
         title="a dog", duration=duration, times=[[0, duration]], saliency=[0.5], predicted=[(0, duration, 1)]
