@@ -25,6 +25,10 @@ def evaluate(
     ] = None,
     features: Annotated[Path | None, typer.Option(help="Feature cache, if not where the run was trained.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    reading: Annotated[
+        bool,
+        typer.Option("--reading", help="Read the moments off the saliency, at a level chosen on the training split."),
+    ] = False,
     predictions: Annotated[Path | None, typer.Option(help="Score this prediction file instead of a run.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="Annotations (JSON lines) for --predictions.")] = None,
     allow_partial: Annotated[
@@ -41,12 +45,12 @@ def evaluate(
     if predictions is None and annotations is None:
         if allow_partial:
             raise InputError("--allow-partial goes with --predictions and --annotations")
-        _evaluate_run(run, split, json, out, features, device)
+        _evaluate_run(run, split, json, out, features, device, reading)
         return
     if predictions is None or annotations is None:
         raise InputError("--predictions and --annotations go together")
     given = {"RUN": run, "--split": split, "--out": out, "--features": features}
-    extra = [name for name, value in given.items() if value is not None]
+    extra = [name for name, value in given.items() if value is not None] + ["--reading"] * reading
     if extra:
         raise InputError(f"{', '.join(extra)}: not used with --predictions and --annotations; leave it out")
     _score_file(predictions, annotations, json, allow_partial)
@@ -119,9 +123,11 @@ def _evaluate_run(
     out: Path | None,
     features: Path | None,
     device: str,
+    by_reading: bool,
 ) -> None:
     from rdmf.evaluation.records import annotations_from_cache, write_jsonl
     from rdmf.predict import predict_split
+    from rdmf.reading import predict_split_by_reading
     from rdmf.run import latest_run, load_run
     from rdmf.store import InputError, open_cache
 
@@ -135,9 +141,14 @@ def _evaluate_run(
         truth = annotations_from_cache(cache, split, with_video_only=True)
         if not truth:
             raise InputError(f"{cache_path}: no query of split '{split}' has its video in the cache")
-        answers = predict_split(run, cache, split, device=device)
+        reading = None
+        if by_reading:
+            answers, reading = predict_split_by_reading(run, cache, split, device)
+        else:
+            answers = predict_split(run, cache, split, device=device)
         train = annotations_from_cache(cache, "train", with_video_only=True) if "train" in cache.splits else []
-    prediction_path = write_jsonl(out if out is not None else run.path / f"predictions-{split}.jsonl", answers)
+    name = f"predictions-{split}{'-reading' if reading else ''}.jsonl"
+    prediction_path = write_jsonl(out if out is not None else run.path / name, answers)
 
     labelled = [r for r in truth if r["relevant_windows"] or r["saliency_scores"]]
     if len(every) > len(truth):
@@ -148,10 +159,12 @@ def _evaluate_run(
     rivals = _rivals(train, truth)
     report = {
         "run": str(run.path),
+        "model": run.config.model.name,
         "features": str(cache_path),
         "split": split,
         "queries": len(truth),
         "queries_without_video": len(every) - len(truth),
+        "reading": reading.about() if reading else None,
         **_report(answers, truth, rivals),
     }
     _write_json(json_path, report)
@@ -234,16 +247,15 @@ def _show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rows = {"rdmf": report["metrics"], **report["baselines"]}
+    model = report["model"]
+    rows = {model: report["metrics"], **report["baselines"]}
     wanted = ("R1@0.3", "R1@0.5", "R1@0.7", "R5@0.5", "mIoU", "mAP", "saliency mAP", "Hit@1", "top-5 mAP")
     columns = [name for name in wanted if name in report["metrics"]]
     table = Table(title=f"{report['split']}: {report['queries']} queries, percent", title_justify="left")
     for column in ("", *columns):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for name, values in rows.items():
-        table.add_row(
-            name, *(_cell(values.get(column)) for column in columns), style="bold" if name == "rdmf" else None
-        )
+        table.add_row(name, *(_cell(values.get(column)) for column in columns), style="bold" if name == model else None)
     # Off a terminal the table keeps its full width rather than fold into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(table)
@@ -259,6 +271,12 @@ def _show(report: dict[str, Any]) -> None:
         "query-blind: one window for every query; text-only: one for each sentence; both chosen on the training split,"
     )
     print("the oracle on this split itself. None looks at the video.")
+    if report["reading"]:
+        said = report["reading"]
+        print(
+            f"moments read off the saliency: maximum-sum runs above the logit {said['level']:g}, which has the best "
+            f"mIoU ({said['train mIoU']:.1f}) on the {said['train queries']} training queries"
+        )
 
 
 def _cell(value: float | None) -> str:
