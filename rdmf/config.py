@@ -18,14 +18,9 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from rdmf.baselines.settings import CGDETRConfig, MomentDETRConfig, QDDETRConfig, UniVTGConfig
+from rdmf.setting import setting as _setting
 from rdmf.store import InputError
-
-
-def _setting(
-    default: Any, help_text: str, *, choices: tuple[Any, ...] = (), low: float | None = None, high: float | None = None
-) -> Any:
-    """A field that knows its help text, its allowed values and its range (inclusive)."""
-    return field(default=default, metadata={"help": help_text, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes shared by all parts."""
+    """Which model, and the sizes that all models and all parts share."""
 
+    name: str = _setting(
+        "rdmf",
+        "the model to train; the others are published models, with settings in sections of their own",
+        choices=("rdmf", "moment-detr", "qd-detr", "cg-detr", "univtg"),
+    )
     hidden: int = _setting(256, "width d of the model", low=8)
     dropout: float = _setting(0.1, "dropout in projections, MLPs and the decoder", low=0, high=0.95)
     input_dropout: float = _setting(0.3, "dropout on the raw video and text features", low=0, high=0.95)
@@ -90,7 +90,7 @@ class FusionConfig:
     step_size: float = _setting(1.0, "eta, Euler step of the reaction-diffusion system", low=1e-3, high=2.0)
     integrator: str = _setting(
         "split",
-        "euler: the paper's forward Euler; split: diffuse, then react with exact consumption (bounded at any step)",
+        "euler: the paper's forward Euler; split: diffuse, then react with implicit consumption (bounded at any step)",
         choices=("split", "euler"),
     )
     video: str = _setting("activator", "the role of the video field", choices=("activator", "substrate"))
@@ -179,6 +179,7 @@ class TrainConfig:
     batch: int = _setting(16, "queries in a batch", low=1)
     lr: float = _setting(3e-4, "peak learning rate of AdamW", low=0)
     weight_decay: float = _setting(1e-2, "decoupled weight decay", low=0)
+    decay: str = _setting("matrices", "what weight decay pulls at: matrices only, or all", choices=("matrices", "all"))
     clip_norm: float = _setting(1.0, "gradient norm limit; 0: none", low=0)
     warmup: float = _setting(0.05, "share of the steps spent warming up", low=0, high=1)
     schedule: str = _setting("cosine", "learning rate after the warm-up", choices=("cosine", "constant", "step"))
@@ -194,6 +195,10 @@ class TrainConfig:
     resident_gib: float = _setting(0.0, "GPU memory the cache may take, in GiB; 0: half of what is free", low=0)
 
 
+#: Section of each published model, by `model.name`.
+BASELINES = {"moment-detr": "moment_detr", "qd-detr": "qd_detr", "cg-detr": "cg_detr", "univtg": "univtg"}
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of one run."""
@@ -206,12 +211,26 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    moment_detr: MomentDETRConfig = field(default_factory=MomentDETRConfig)
+    qd_detr: QDDETRConfig = field(default_factory=QDDETRConfig)
+    cg_detr: CGDETRConfig = field(default_factory=CGDETRConfig)
+    univtg: UniVTGConfig = field(default_factory=UniVTGConfig)
 
     def __post_init__(self) -> None:
         for section in dataclasses.fields(self):
             part = getattr(self, section.name)
             for f in dataclasses.fields(part):
                 _check(f"{section.name}.{f.name}", getattr(part, f.name), f)
+        if self.model.name == "rdmf":
+            self._check_own_sizes()
+        else:
+            chosen = BASELINES[self.model.name]
+            heads = getattr(self, chosen).heads
+            if self.model.hidden % heads:
+                raise InputError(f"model.hidden={self.model.hidden} is not divisible by {chosen}.heads={heads}")
+
+    def _check_own_sizes(self) -> None:
+        """Sizes of RDMF's sections that must go together; they bind no other model."""
         for name, heads in (("fusion.heads", self.fusion.heads), ("decoder.heads", self.decoder.heads)):
             if self.model.hidden % heads:
                 raise InputError(f"model.hidden={self.model.hidden} is not divisible by {name}={heads}")
@@ -324,6 +343,9 @@ def _resolve(name: str, where: str) -> tuple[str, str]:
         section, _, key = name.partition(".")
         return section, key
     matches = [k for k in known if k.split(".")[1] == name]
+    # The published models have many of RDMF's names; a short one means the section that is not theirs.
+    own = [k for k in matches if k.split(".")[0] not in BASELINES.values()]
+    matches = own or matches
     if len(matches) == 1:
         section, _, key = matches[0].partition(".")
         return section, key

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rdmf.config import Config
-from rdmf.model import RDMF, Batch, Output
-from rdmf.model.rdmf import moment_scores
+from rdmf.model import Batch, Grounder
 from rdmf.model.spans import suppress, to_edges
 from rdmf.store import Cache
 
@@ -22,17 +21,20 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def choose_moments(output: Output, config: Config, *, top_k: int | None = None) -> tuple[Tensor, Tensor]:
-    """Scored, suppressed, sorted moments.
+def choose_moments(spans: Tensor, scores: Tensor, config: Config, *, top_k: int | None = None) -> tuple[Tensor, Tensor]:
+    """Suppressed, sorted moments out of a model's candidates.
+
+    Args:
+        spans: (B, Q, 2) (centre, width) as shares of the duration. scores: (B, Q) in [0, 1].
+        top_k: how many, at most; default: the configuration's.
 
     Returns:
         spans (B, k, 2) as (start, end) shares of the duration in [0, 1], best first, and their scores (B, k); a score
         of -1 marks places left empty by the suppression.
     """
     score = config.score
-    k = min(top_k or score.top_k, output.moments.spans.shape[1])
-    spans = to_edges(output.moments.spans).clamp(0, 1)
-    scores = moment_scores(output.moments, score.balance, score.combine)
+    k = min(top_k or score.top_k, spans.shape[1])
+    spans = to_edges(spans).clamp(0, 1)
     # Suppression looks only at the best few: what lies below could not be kept anyway unless nearly all is one moment.
     scores, order = scores.topk(min(max(4 * k, 32), scores.shape[1]), dim=1)
     spans = spans.gather(1, order[..., None].expand(-1, -1, 2))
@@ -59,7 +61,7 @@ def clip_saliency(saliency: NDArray[np.floating[Any]], edges: Floats, duration: 
 
 @torch.inference_mode()
 def predict_split_arrays(
-    model: RDMF, split: Split, *, batch_size: int = 64, amp: torch.dtype | None = None
+    model: Grounder, split: Split, *, batch_size: int = 64, amp: torch.dtype | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
     """One pass over a split.
 
@@ -76,11 +78,11 @@ def predict_split_arrays(
         batch = split.batch(which)[0].to(device)
         with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
             output = model(batch)
-        spans, scores = choose_moments(output, model.config)
+        spans, scores = choose_moments(*model.candidates(output), model.config)
         spans_out.append(spans)
         scores_out.append(scores)
         order.append(which)
-        values, lengths = torch.sigmoid(output.saliency).float().cpu().numpy(), batch.lengths.cpu().tolist()
+        values, lengths = model.curve(output).float().cpu().numpy(), batch.lengths.cpu().tolist()
         for i, row, n in zip(which.tolist(), values, lengths):
             saliency[i] = row[:n]
     back = torch.argsort(torch.cat(order)).cpu()
@@ -148,7 +150,14 @@ def records(
 
 @torch.inference_mode()
 def predict_one(
-    model: RDMF, features: Floats, edges: Floats, duration: float, tokens: Floats, *, top_k: int, device: torch.device
+    model: Grounder,
+    features: Floats,
+    edges: Floats,
+    duration: float,
+    tokens: Floats,
+    *,
+    top_k: int,
+    device: torch.device,
 ) -> tuple[list[list[float]], NDArray[np.float32]]:
     """Moments of one video for one query.
 
@@ -171,10 +180,10 @@ def predict_one(
         text_mask=torch.ones(text.shape[:2], dtype=torch.bool, device=device),
     )
     output = model.eval()(batch)
-    spans, scores = choose_moments(output, model.config, top_k=top_k)
+    spans, scores = choose_moments(*model.candidates(output), model.config, top_k=top_k)
     moments = [
         [float(s) * duration, float(e) * duration, float(p)]
         for (s, e), p in zip(spans[0].tolist(), scores[0].tolist())
         if p >= 0
     ]
-    return moments, torch.sigmoid(output.saliency)[0].float().cpu().numpy()
+    return moments, model.curve(output)[0].float().cpu().numpy()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rdmf.config import Config
-from rdmf.model import RDMF
+from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
 from rdmf.store import Cache, InputError, Provenance, differing_fields
 from rdmf.train.checkpoint import load_weights, read_json
@@ -33,7 +33,7 @@ class Run:
 
     path: Path
     config: Config
-    model: RDMF
+    model: Grounder
     provenance: Provenance
     fingerprint: str
     features: Path
@@ -115,7 +115,7 @@ def load_run(path: str | Path, *, weights: str = "best") -> Run:
     try:
         config = Config.from_dict(saved["config"], where=str(path / "config.json"))
         provenance = Provenance(**saved["provenance"])
-        model = RDMF(config, int(saved["video_dim"]), int(saved["text_dim"]))
+        model = build_model(config, int(saved["video_dim"]), int(saved["text_dim"]))
         fingerprint, features = str(saved["fingerprint"]), Path(saved["features"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'}: damaged ({error})") from None
@@ -125,7 +125,7 @@ def load_run(path: str | Path, *, weights: str = "best") -> Run:
     return Run(path, config, model.eval(), provenance, fingerprint, features, summary)
 
 
-def fit(model: RDMF, state: dict[str, torch.Tensor], where: Path) -> None:
+def fit(model: Grounder, state: dict[str, torch.Tensor], where: Path) -> None:
     """Load weights strictly; what does not fit is named."""
     own = model.state_dict()
     odd = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)

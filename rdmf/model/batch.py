@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class Batch:
             padding.
         text: (B, M, d_t) token features.
         text_mask: (B, M) bool, True where valid.
+        source: (B,) int64, equal for queries about the same video; None where nobody asked.
     """
 
     video: Tensor
@@ -26,6 +28,7 @@ class Batch:
     edges: Tensor
     text: Tensor
     text_mask: Tensor
+    source: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -41,4 +44,13 @@ class Batch:
         """The same batch on a device; itself where it already lies there."""
         if self.video.device == device:
             return self
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return moved(self, device)
+
+
+Part = TypeVar("Part")
+
+
+def moved(part: Part, device: torch.device) -> Part:
+    """A dataclass of tensors (some may be None) on a device."""
+    values = {name: v if v is None else v.to(device, non_blocking=True) for name, v in vars(part).items()}
+    return type(part)(**values)

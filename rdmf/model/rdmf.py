@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from rdmf.config import Config
+from rdmf.model.base import Grounder
 from rdmf.model.batch import Batch
 from rdmf.model.decoder import Decoder, Moments
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
 from rdmf.model.layers import Projection, masked_mean, sine
-from rdmf.store import InputError
+
+if TYPE_CHECKING:
+    from rdmf.train.losses import Targets
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Output:
         return self.layers[-1]
 
 
-class RDMF(nn.Module):
+class RDMF(Grounder):
     """Temporal diffusion, reaction-diffusion fusion, saliency head and DETR head with an IoU branch.
 
     Args:
@@ -41,9 +45,8 @@ class RDMF(nn.Module):
     """
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
-        super().__init__()
+        super().__init__(config, video_dim, text_dim)
         model = config.model
-        self.config, self.video_dim, self.text_dim = config, video_dim, text_dim
         self.video = Projection(video_dim, model.hidden, model.input_dropout)
         self.text = Projection(text_dim, model.hidden, model.input_dropout)
         self.diffusion = TemporalDiffusion(config.diffusion, model.hidden)
@@ -53,11 +56,7 @@ class RDMF(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Raises InputError where the features' widths are not those the model was built for."""
-        if batch.video.shape[-1] != self.video_dim or batch.text.shape[-1] != self.text_dim:
-            raise InputError(
-                f"this model takes {self.video_dim}-d video and {self.text_dim}-d text features, "
-                f"the cache has {batch.video.shape[-1]} and {batch.text.shape[-1]}"
-            )
+        self.check_widths(batch)
         video, text = batch.video, batch.text
         if self.config.data.normalize:
             video, text = nn.functional.normalize(video, dim=-1), nn.functional.normalize(text, dim=-1)
@@ -72,11 +71,16 @@ class RDMF(nn.Module):
         pooled = masked_mean(text, batch.text_mask)
         return Output(saliency.float(), self.decoder(fused, pooled, saliency, batch))
 
+    def loss(self, output: Output, batch: Batch, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 17, in `rdmf.train.losses`."""
+        from rdmf.train.losses import total_loss  # which reads this module's Output
 
-def describe(model: nn.Module) -> str:
-    """Number of trainable parameters, for people."""
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return f"{count / 1e6:.2f} M parameters" if count >= 1e5 else f"{count} parameters"
+        return total_loss(output, targets, self.config)
+
+    def candidates(self, output: Output) -> tuple[Tensor, Tensor]:
+        """The last layer's moments, scored by Eq. 13."""
+        score = self.config.score
+        return output.moments.spans, moment_scores(output.moments, score.balance, score.combine)
 
 
 def moment_scores(moments: Moments, balance: float, combine: str) -> Tensor:

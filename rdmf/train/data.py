@@ -30,6 +30,7 @@ class Split:
         row_start, row_count, edge_start, token_start, token_count: (Q,) int64, where each query finds its own.
         windows (Q, W, 2), window_mask (Q, W): shares of the duration.
         saliency, saliency_known: flat over the clips of every query, from `saliency_start` (Q,).
+        source: (Q,) int64, the query's video. rated: (Q,) bool, whether annotators scored its clips.
         durations: (Q,) seconds. index: (Q,) rows of the cache's query table. video_index: (Q,).
     """
 
@@ -46,6 +47,8 @@ class Split:
     saliency: Tensor
     saliency_known: Tensor
     saliency_start: Tensor
+    source: Tensor
+    rated: Tensor
     durations: NDArray[np.float64]
     index: Ints
     video_index: Ints
@@ -99,6 +102,8 @@ class Split:
             saliency=put(target.astype(np.float32)),
             saliency_known=put(known),
             saliency_start=put(start),
+            source=put(videos.astype(np.int64)),
+            rated=put(np.diff(table.saliency_offsets)[index] > 0),
             durations=durations,
             index=np.asarray(index, dtype=np.int64),
             video_index=videos,
@@ -125,12 +130,14 @@ class Split:
             text=self.tokens[self.token_start[which][:, None] + torch.minimum(spot, tokens[:, None] - 1)].float()
             * (spot < tokens[:, None])[..., None],
             text_mask=spot < tokens[:, None],
+            source=self.source[which],
         )
         targets = Targets(
             windows=self.windows[which],
             window_mask=self.window_mask[which],
             saliency=self.saliency[flat] * mask,
             saliency_mask=self.saliency_known[flat] & mask,
+            rated=self.rated[which],
         )
         return batch, targets
 

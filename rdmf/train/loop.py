@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from rdmf import __version__
 from rdmf.config import Config, load_config
 from rdmf.files import write_atomically
-from rdmf.model import RDMF
-from rdmf.model.rdmf import describe
+from rdmf.model import Grounder, build_model
+from rdmf.model.base import describe
+from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
 from rdmf.run import RUN_SCHEMA, fit, load_run, pick_device
 from rdmf.store import Cache, InputError, open_cache
 from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows
-from rdmf.train.losses import total_loss
 from rdmf.train.monitor import monitor_scores
 from rdmf.train.progress import Progress
 from rdmf.train.schedule import Average, rate_at
@@ -36,7 +36,7 @@ Ints = NDArray[np.int64]
 class State:
     """Everything about a training run that changes; saved whole after every epoch."""
 
-    model: RDMF
+    model: Grounder
     optimizer: torch.optim.Optimizer
     average: Average | None
     epoch: int = 0
@@ -134,7 +134,7 @@ def train(
     progress = Progress(config.train.epochs, quiet=quiet)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = RDMF(config, saved["video_dim"], saved["text_dim"]).to(device)
+        model = build_model(config, saved["video_dim"], saved["text_dim"]).to(device)
         optimizer = torch.optim.AdamW(
             parameter_groups(model, config), lr=config.train.lr, fused=device.type == "cuda" or None
         )
@@ -143,7 +143,7 @@ def train(
             state.load(out / "resume.pt")
             progress.say(f"going on after epoch {state.epoch}")
         where = f"{len(data)} queries" + (f", {len(held)} held out" if held else "")
-        progress.say(f"training on {where} · {describe(model)} · {device} · {out}")
+        progress.say(f"training {config.model.name} on {where} · {describe(model)} · {device} · {out}")
         _run_epochs(state, data, held, config, out, seed, progress, stop_after)
         progress.close()
         _summarise(state, config, out, seed, data, held)
@@ -193,8 +193,13 @@ def residence(cache: Cache, device: torch.device, config: Config) -> torch.devic
 
 
 def parameter_groups(model: torch.nn.Module, config: Config) -> list[dict[str, Any]]:
-    """Weight decay for matrices only: norms, biases, references and physical rates must not be pulled towards zero."""
+    """Weight decay for matrices only (norms, biases, references and physical rates must not be pulled towards zero).
+
+    Where `train.decay` is "all", as the published models were trained, it is for every parameter.
+    """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if config.train.decay == "all":
+        return [{"params": [p for _, p in named], "weight_decay": config.train.weight_decay}]
     free = {n for n, p in named if p.ndim < 2 or n.endswith((".raw", ".reference", ".content"))}
     return [
         {"params": [p for n, p in named if n not in free], "weight_decay": config.train.weight_decay},
@@ -219,7 +224,7 @@ def _run_epochs(
         else None
     )
     total = train_config.epochs * -(-len(data) // train_config.batch)
-    watched = RDMF(config, state.model.video_dim, state.model.text_dim).to(device)
+    watched = build_model(config, state.model.video_dim, state.model.text_dim).to(device)
     _write_history(out, state.history)
     while state.epoch < (stop_after or train_config.epochs):
         if _out_of_patience(state, config, held):
@@ -274,13 +279,13 @@ def _one_epoch(
     for which in data.batches(config.train.batch, generator):
         batch, targets = data.batch(which)
         if batch.video.device != device:
-            batch, targets = _moved(batch, device), _moved(targets, device)
+            batch, targets = batch.to(device), moved(targets, device)
         rate = rate_at(state.step, total, config.train)
         for group in state.optimizer.param_groups:
             group["lr"] = config.train.lr * rate
         with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
             output = state.model(batch)
-        loss, parts = total_loss(output, targets, config)
+        loss, parts = state.model.loss(output, batch, targets)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.train.clip_norm:
@@ -294,16 +299,12 @@ def _one_epoch(
             sums[name] = sums[name] + value if name in sums else value
     means = {name: float(value) / batches for name, value in sums.items()}
     if not np.isfinite(means["total"]):
+        step = f" or fusion.step_size (now {config.fusion.step_size:g})" if config.model.name == "rdmf" else ""
         raise InputError(
             f"training diverged in epoch {state.epoch + 1}: the loss is {means['total']}; lower train.lr "
-            f"(now {config.train.lr:g}) or fusion.step_size (now {config.fusion.step_size:g}) "
-            "and train into another --out"
+            f"(now {config.train.lr:g}){step} and train into another --out"
         )
     return means.pop("total"), means
-
-
-def _moved(part: Any, device: torch.device) -> Any:
-    return type(part)(**{k: v.to(device, non_blocking=True) for k, v in vars(part).items()})
 
 
 def _out_of_patience(state: State, config: Config, held: Split | None) -> bool:
@@ -318,6 +319,9 @@ def _refuse_other_run(out: Path, saved: dict[str, Any], resume: bool) -> None:
         old = read_json(existing)
         if not isinstance(old, dict):
             raise InputError(f"{existing}: damaged, cannot resume from it; choose another --out")
+        if isinstance(old.get("config"), dict):
+            # A run of an older rdmf lacks the settings that came since; it was made with their defaults.
+            old["config"] = Config.from_dict(old["config"], where=str(existing)).to_dict()
         for key in ("config", "seed", "fingerprint", "video_dim", "text_dim"):
             if old.get(key) != saved[key]:
                 what = _first_difference(old.get(key), saved[key], key)

@@ -23,12 +23,15 @@ class Targets:
         window_mask: (B, W) bool, valid windows first.
         saliency: (B, L) in [0, 1].
         saliency_mask: (B, L) bool, True where a clip's saliency is known.
+        rated: (B,) bool, True where annotators scored clips, so that the saliency does not come from the windows; None
+            where nobody asked.
     """
 
     windows: Tensor
     window_mask: Tensor
     saliency: Tensor
     saliency_mask: Tensor
+    rated: Tensor | None = None
 
 
 def saliency_loss(logits: Tensor, targets: Targets) -> Tensor:

@@ -68,6 +68,12 @@ def make_batch(lengths: list[int], tokens: list[int], seed: int = 0, garbage: fl
     )
 
 
+def chosen_of(output: Output, config: Config, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is made of an output's moments, scored as `config` says."""
+    scores = moment_scores(output.moments, config.score.balance, config.score.combine)
+    return choose_moments(output.moments.spans, scores, config, **options)
+
+
 def alone(batch: Batch, b: int) -> Batch:
     n, m = int(batch.video_mask[b].sum()), int(batch.text_mask[b].sum())
     one = slice(b, b + 1)
@@ -165,7 +171,7 @@ def test_a_video_of_5000_clips(kind: str) -> None:
     output = small_model(fusion__kind=kind)(make_batch([5000], [6]))
     assert output.saliency.shape == (1, 5000)
     assert torch.isfinite(output.saliency).all()
-    spans, scores = choose_moments(output, Config().updated(SMALL))
+    spans, scores = chosen_of(output, Config().updated(SMALL))
     assert torch.isfinite(spans).all()
     assert float(scores[0, 0]) > 0
 
@@ -239,7 +245,7 @@ def test_chosen_moments_are_sorted_inside_and_apart(seed: int, queries: int, nms
     spans = 1e-3 + 0.998 * torch.rand(2, queries, 2, generator=generator)
     labels = torch.randn(2, queries, generator=generator)
     config = Config().updated({"nms": nms, "top_k": top_k})
-    chosen, scores = choose_moments(as_output(spans, labels), config)
+    chosen, scores = chosen_of(as_output(spans, labels), config)
     assert chosen.shape == (2, min(top_k, queries), 2)
     assert scores.shape == chosen.shape[:2]
     assert (scores[:, 1:] <= scores[:, :-1]).all()
@@ -258,13 +264,13 @@ def test_chosen_moments_are_sorted_inside_and_apart(seed: int, queries: int, nms
 def test_top_k_may_be_asked_for() -> None:
     spans = torch.stack((torch.linspace(0.1, 0.9, 9), torch.full((9,), 0.05)), -1)[None]
     output = as_output(spans, torch.arange(9.0)[None])
-    chosen, _ = choose_moments(output, Config(), top_k=3)
+    chosen, _ = chosen_of(output, Config(), top_k=3)
     torch.testing.assert_close(chosen[0].mean(-1), torch.tensor([0.9, 0.8, 0.7]))
-    assert choose_moments(output, Config(), top_k=50)[0].shape == (1, 9, 2)
+    assert chosen_of(output, Config(), top_k=50)[0].shape == (1, 9, 2)
 
 
 def test_places_emptied_by_suppression_are_marked() -> None:
     spans = torch.tensor([[[0.5, 0.4], [0.5, 0.4], [0.5, 0.39], [0.1, 0.1]]])
-    chosen, scores = choose_moments(as_output(spans, torch.tensor([[3.0, 2.0, 1.0, 0.0]])), Config())
+    chosen, scores = chosen_of(as_output(spans, torch.tensor([[3.0, 2.0, 1.0, 0.0]])), Config())
     assert (scores[0] >= 0).tolist() == [True, True, False, False]
     torch.testing.assert_close(chosen[0, 1], torch.tensor([0.05, 0.15]))

@@ -30,7 +30,10 @@ def as_split(
             table[q, w], mask[q, w] = torch.tensor(window), True
     none, counts = torch.zeros(0), [len(row) for row in saliency]
     return Split(
-        **dict.fromkeys(("rows", "edges", "tokens", "row_start", "edge_start", "token_start", "token_count"), none),
+        **dict.fromkeys(
+            ("rows", "edges", "tokens", "row_start", "edge_start", "token_start", "token_count", "source", "rated"),
+            none,
+        ),
         row_count=torch.tensor(counts),
         windows=table,
         window_mask=mask,

@@ -25,6 +25,7 @@ import json, os, signal, sys
 import torch
 import rdmf.files as files
 import rdmf.train.loop as loop
+import rdmf.train.losses as losses
 torch.set_num_threads(1)
 features, out, overrides, where, call = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], int(sys.argv[5])
 calls = 0
@@ -39,7 +40,7 @@ def dying(function):
     return wrapped
 
 if where == "batch":
-    loop.total_loss = dying(loop.total_loss)
+    losses.total_loss = dying(losses.total_loss)
 elif where == "resume state":
     loop.save_resume = dying(loop.save_resume)
 elif where == "file":

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def train(
     features: Annotated[Path | None, typer.Option(help="The feature cache, e.g. features/charades.h5.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="rdmf, moment-detr, qd-detr, cg-detr or univtg (short for --set model.name=...)."),
+    ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Settings by name; --list shows them. Default: the cache's dataset, if it has a preset."),
+        typer.Option(
+            help="Settings by name; --list shows them. Default: those for the cache's dataset and the model, if any."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML or JSON file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, name=value; repeatable.")] = None,
@@ -31,11 +37,16 @@ def train(
     list_: Annotated[bool, typer.Option("--list", help="Show every preset and every setting, and stop.")] = False,
 ) -> None:
     """Train a model on a feature cache. Nothing else is read: queries, windows and splits are in the cache."""
-    from rdmf.config import parse_overrides
+    from rdmf.config import Config, load_config, parse_overrides
     from rdmf.store import InputError
 
+    overrides = parse_overrides(set_ or [])
+    if model is not None:
+        if overrides.setdefault("model.name", model) != model:
+            raise InputError(f"--model {model} and --set model.name={overrides['model.name']} differ; give one of them")
+        Config().updated({"model.name": model}, where="--model")
     if list_:
-        _show_settings(preset, config, set_ or [])
+        _show_settings(preset, config, overrides)
         return
     if features is None:
         raise InputError(
@@ -43,17 +54,17 @@ def train(
         )
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
-    overrides = parse_overrides(set_ or [])
     if device is not None:
         overrides["train.device"] = device
 
     from rdmf.train import train as run_training
 
     if preset is None and config is None:
-        preset = _preset_of(features, quiet=quiet)
+        preset = _preset_of(features, Config().updated(overrides).model.name, quiet=quiet)
+    name = load_config(preset, config, overrides).model.name
     done: list[Path] = []
     for s in range(seed, seed + (seeds or 1)):
-        folder = _folder(out, features, preset, s, several=seeds is not None, resume=resume)
+        folder = _folder(out, features, _label(preset, name, features), s, several=seeds is not None, resume=resume)
         done.append(
             run_training(
                 features,
@@ -69,8 +80,11 @@ def train(
     _report(done)
 
 
-def _preset_of(features: Path, *, quiet: bool) -> str | None:
-    """The preset made for the cache's dataset: hyper-parameters of another dataset cost many points unnoticed."""
+def _preset_of(features: Path, model: str = "rdmf", *, quiet: bool) -> str | None:
+    """The preset made for the cache's dataset D and the model M: another's settings cost many points unnoticed.
+
+    D for RDMF; for a published model D-M, or M, its authors' own, where there is none for the dataset.
+    """
     from rdmf.config import presets
     from rdmf.store import open_cache
 
@@ -78,18 +92,28 @@ def _preset_of(features: Path, *, quiet: bool) -> str | None:
         notes = cache.provenance.notes
     # Extraction notes the recipe that read the annotations, import the name of the cache.
     dataset = notes.get("recipe", notes.get("dataset"))
-    if dataset not in presets():
-        return None
-    if not quiet:
-        print(f"settings: preset {dataset}, after the cache's dataset (--preset default for none)")
-    return str(dataset)
+    wanted = [str(dataset)] if model == "rdmf" else [f"{dataset}-{model}", model]
+    preset = next((name for name in wanted if name in presets()), None)
+    if preset is not None and not quiet:
+        why = "the model's published settings" if preset == model else "after the cache's dataset"
+        print(f"settings: preset {preset}, {why} (--preset default for none)")
+    return preset
 
 
-def _folder(out: Path | None, features: Path, preset: str | None, seed: int, *, several: bool, resume: bool) -> Path:
+def _label(preset: str | None, model: str, features: Path) -> str:
+    """What tells a run directory from others of the same cache: the preset, and the model where it does not say."""
+    label = preset or "default"
+    if model == "rdmf":
+        return label
+    dataset = label.removesuffix(model).removesuffix("-")
+    # `salads50-qd-detr` adds nothing but the model to the name of a cache that says salads50 itself.
+    return model if not dataset or dataset in features.stem else f"{dataset}-{model}"
+
+
+def _folder(out: Path | None, features: Path, label: str, seed: int, *, several: bool, resume: bool) -> Path:
     """The run directory: as named, or the first free name under runs/ (the last taken one when resuming)."""
     if out is not None:
         return out / f"seed-{seed}" if several else out
-    label = preset or "default"
     name = Path("runs") / f"{features.stem if label in features.stem else f'{features.stem}-{label}'}-{seed}"
     taken: Path | None = None
     candidate, number = name, 1
@@ -128,10 +152,10 @@ def _report(runs: list[Path]) -> None:
     print(f"curves: {runs[-1] / 'curves.png'}\nnext:   rdmf eval {runs[-1]}")
 
 
-def _show_settings(preset: str | None, config: Path | None, assignments: list[str]) -> None:
-    from rdmf.config import load_config, parse_overrides, presets, settings
+def _show_settings(preset: str | None, config: Path | None, overrides: dict[str, Any]) -> None:
+    from rdmf.config import load_config, presets, settings
 
-    values = load_config(preset, config, parse_overrides(assignments))
+    values = load_config(preset, config, overrides)
     print(f"presets: {', '.join(presets())}\n")
     for name, f in settings().items():
         section, _, key = name.partition(".")
