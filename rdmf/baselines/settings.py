@@ -82,3 +82,33 @@ class UniVTGConfig:
     heads: int = setting(8, "attention heads", low=1)
     feedforward: int = setting(1024, "inner width of the transformer's MLPs", low=1)
     projections: int = setting(2, "layers of the input projections", low=1, high=3)
+    drop_path: float = setting(0.1, "probability of leaving out a residual branch for a whole sample", low=0, high=0.95)
+    boundary: float = setting(10.0, "weight of the smooth L1 loss of the moment's ends", low=0)
+    giou: float = setting(1.0, "weight of the generalised IoU loss", low=0)
+    foreground: float = setting(10.0, "weight of the loss of being inside a moment", low=0)
+    within: float = setting(0.05, "weight of the contrast with less salient clips of the same video", low=0)
+    across: float = setting(0.01, "weight of the contrast with the batch's other videos and sentences", low=0)
+    background: float = setting(0.1, "weight of clips outside all moments in the foreground loss", low=0, high=1)
+    temperature: float = setting(0.07, "temperature of the two contrasts", low=1e-3)
+    highlight: str = setting(
+        "sum",
+        "saliency that is read out: sum: similarity plus foreground probability, as published; similarity alone",
+        choices=("sum", "similarity"),
+    )
+    clip_times: str = setting(
+        "ends",
+        "instant a clip answers for and measures its moment from: ends: (i + 1) / L as published, where half a clip in "
+        "seconds (1, for clips of 2 s) is added to a number of clips; centres: as meant",
+        choices=("ends", "centres"),
+    )
+    heads_see_padding: bool = setting(
+        True, "as published, padding is not zeroed before a convolution: a video's last three clips depend on its batch"
+    )
+    log_of_nearly_zero: bool = setting(
+        True, "as published, similarity in padding is lowered by log(1e-45) = -103.28 rather than by the largest number"
+    )
+    similarity_across_batch: bool = setting(
+        True,
+        "as published, the contrast within a video also sets its salient clip against the clips of the same number in "
+        "the batch's other videos",
+    )
