@@ -168,6 +168,12 @@ class ScoreConfig:
     nms: float = _setting(
         0.7, "drop moments that overlap a better one by more than this IoU; 1 keeps all", low=0, high=1
     )
+    pool: int = _setting(
+        0,
+        "candidates, best first, among which moments are chosen; 0: four times as many as are kept, at least 32; "
+        "more where neighbouring candidates are much alike, as UniVTG's are",
+        low=0,
+    )
     top_k: int = _setting(10, "moments kept per query", low=1)
 
 

@@ -25,7 +25,7 @@ def choose_moments(spans: Tensor, scores: Tensor, config: Config, *, top_k: int 
     """Suppressed, sorted moments out of a model's candidates.
 
     Args:
-        spans: (B, Q, 2) (centre, width) as shares of the duration. scores: (B, Q) in [0, 1].
+        spans: (B, Q, 2) (centre, width) as shares of the duration. scores: (B, Q) in [0, 1], or -1: none.
         top_k: how many, at most; default: the configuration's.
 
     Returns:
@@ -36,7 +36,8 @@ def choose_moments(spans: Tensor, scores: Tensor, config: Config, *, top_k: int 
     k = min(top_k or score.top_k, spans.shape[1])
     spans = to_edges(spans).clamp(0, 1)
     # Suppression looks only at the best few: what lies below could not be kept anyway unless nearly all is one moment.
-    scores, order = scores.topk(min(max(4 * k, 32), scores.shape[1]), dim=1)
+    pool = max(score.pool or max(4 * k, 32), k)
+    scores, order = scores.topk(min(pool, scores.shape[1]), dim=1)
     spans = spans.gather(1, order[..., None].expand(-1, -1, 2))
     if score.nms < 1:
         scores = torch.where(suppress(spans, scores, score.nms), scores, -1.0)

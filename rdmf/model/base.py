@@ -38,7 +38,7 @@ class Grounder(nn.Module, ABC):
 
     @abstractmethod
     def candidates(self, output: Any) -> tuple[Tensor, Tensor]:
-        """Spans (B, Q, 2) as (centre, width) shares of the duration, and their scores (B, Q) in [0, 1]."""
+        """Spans (B, Q, 2) as (centre, width) shares of the duration, and their scores (B, Q) in [0, 1], or -1: none."""
 
     def curve(self, output: Any) -> Tensor:
         """Saliency (B, L) in [0, 1], ordered as `output.saliency`: what is written and drawn."""
