@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rdmf import __version__
 from rdmf.config import Config
 from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
@@ -88,6 +89,27 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from None
     return device
+
+
+def run_header(config: Config, cache: Cache, features: str | Path, *, preset: str | None, seed: int) -> dict[str, Any]:
+    """What `config.json` of a run directory says: settings, and the features that the model is for.
+
+    Args:
+        cache: the cache the run is made for, at `features`.
+    """
+    made = cache.provenance
+    return {
+        "schema": RUN_SCHEMA,
+        "rdmf": __version__,
+        "config": config.to_dict(),
+        "preset": preset,
+        "seed": seed,
+        "features": str(features),
+        "fingerprint": cache.fingerprint,
+        "provenance": {"video": made.video, "text": made.text, "notes": made.notes},
+        "video_dim": cache.d_video,
+        "text_dim": cache.d_text,
+    }
 
 
 def load_run(path: str | Path, *, weights: str = "best") -> Run:

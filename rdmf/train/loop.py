@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rdmf import __version__
 from rdmf.config import Config, load_config
 from rdmf.files import write_atomically
 from rdmf.model import Grounder, build_model
 from rdmf.model.base import describe
 from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
-from rdmf.run import RUN_SCHEMA, fit, load_run, pick_device
+from rdmf.run import fit, load_run, pick_device, run_header
 from rdmf.store import Cache, InputError, open_cache
 from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
@@ -106,22 +105,7 @@ def train(
     with open_cache(features) as cache:
         learn, watch = choose_queries(cache, config)
         device = pick_device(config.train.device)
-        saved: dict[str, Any] = {
-            "schema": RUN_SCHEMA,
-            "rdmf": __version__,
-            "config": config.to_dict(),
-            "preset": preset,
-            "seed": seed,
-            "features": str(features),
-            "fingerprint": cache.fingerprint,
-            "provenance": {
-                "video": cache.provenance.video,
-                "text": cache.provenance.text,
-                "notes": cache.provenance.notes,
-            },
-            "video_dim": cache.d_video,
-            "text_dim": cache.d_text,
-        }
+        saved = run_header(config, cache, features, preset=preset, seed=seed)
         _refuse_other_run(out, saved, resume)
         rows = load_rows(cache, residence(cache, device, config))
         data = Split.load(cache, learn, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
