@@ -67,13 +67,13 @@ class SplitSteps(torch.autograd.Function):
         ga, gs = gradients
         to_rate_a = to_rate_s = to_feed = to_decay = None
         for a, s in zip(states[-2::-2], states[-1::-2]):
-            a1, s1, e, _, _, slope = _step(a, s, rate_a, rate_s, feed, decay, ctx.eta, masks, backward=True)
+            a1, s1, kept, _, _, slope = _step(a, s, rate_a, rate_s, feed, decay, ctx.eta, masks, backward=True)
             # Rates are constant along time, so their gradients are sums over clips of one product each.
             to_decay = _plus(to_decay, (ga * a1).sum(2, keepdim=True).neg_())
             to_feed = _plus(to_feed, (gs * (1 - s1)).sum(2, keepdim=True))
             difference = ga - gs
             ga1 = (ga * (1 - decay)).addcmul_(difference, slope)
-            gs1 = (ga - feed * gs).addcmul_(e, difference, value=-1)
+            gs1 = (ga - feed * gs).addcmul_(kept, difference, value=-1)
             # rate * lap(a) is what the diffusion added; dividing by the rate is harmless, for the gradient of the
             # parameter behind it is multiplied by the rate again.
             to_rate_a = _plus(to_rate_a, (ga1 * (a1 - a)).sum(2, keepdim=True).div_(rate_a.clamp_min(TINY)))
@@ -95,16 +95,16 @@ def _step(
     *,
     backward: bool = False,
 ) -> tuple[Tensor, ...]:
-    """(a1, s1, e, a2, s2, slope): diffused states, exp(-eta a1^2), next states, and 2 eta a1 s1 e.
+    """(a1, s1, kept, a2, s2, slope): diffused states, 1 / (1 + eta a1^2), next states, and 2 eta a1 s1 kept^2.
 
     Forward needs the next states only, backward the others; what is not needed is not computed.
     """
     a1 = add_spread(a.clone(), a, rate_a, masks)
     s1 = add_spread(s.clone(), s, rate_s, masks)
-    e = (a1 * a1).mul_(-eta).exp_()
-    left = s1 * e  # the substrate that is not consumed
+    kept = (a1 * a1).mul_(eta).add_(1).reciprocal_()
+    left = s1 * kept  # the substrate that is not consumed
     if backward:
-        return a1, s1, e, a1, s1, (a1 * left).mul_(2 * eta)
+        return a1, s1, kept, a1, s1, (a1 * left).mul_(kept).mul_(2 * eta)
     a2 = a1.addcmul_(a1, decay, value=-1).add_(s1).sub_(left)
     s2 = left.add_(feed * (1 - s1))
-    return a1, s1, e, a2, s2, e
+    return a1, s1, kept, a2, s2, kept
