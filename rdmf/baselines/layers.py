@@ -162,13 +162,14 @@ class FeedForward(nn.Module):
     """The MLP inside a transformer layer.
 
     Args:
-        inner: its width between the two linears. activation: "relu" or "prelu" (one learnt slope, 0.25 at first).
+        inner: its width between the two linears. activation: "relu", "gelu" or "prelu" (one learnt slope, 0.25 at
+            first).
     """
 
     def __init__(self, width: int, inner: int, dropout: float, activation: str) -> None:
         super().__init__()
         self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.activation: nn.Module = nn.PReLU() if activation == "prelu" else nn.ReLU()
+        self.activation: nn.Module = {"relu": nn.ReLU, "gelu": nn.GELU, "prelu": nn.PReLU}[activation]()
         self.dropout = nn.Dropout(dropout)
         xavier(self)
 
@@ -193,6 +194,11 @@ class DropPath(nn.Module):
         return x * keep / (1 - self.rate)
 
 
+def branch_dropout(dropout: float, drop_path: float | None) -> nn.Module:
+    """What stands on a residual branch: DropPath where there is a rate for it, else ordinary dropout."""
+    return nn.Dropout(dropout) if drop_path is None else DropPath(drop_path)
+
+
 class EncoderLayer(nn.Module):
     """Self-attention, then an MLP, each added and normed.
 
@@ -215,7 +221,7 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.mlp = FeedForward(width, inner, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop: nn.Module = nn.Dropout(dropout) if drop_path is None else DropPath(drop_path)
+        self.drop = branch_dropout(dropout, drop_path)
 
     def forward(self, x: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
         """x and its position (B, N, d), mask (B, N); positions go to queries and keys, not to values."""
@@ -295,7 +301,9 @@ class AnchorDecoderLayer(nn.Module):
         first: whether it is the first layer, the only one that adds the places to the contents as well.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, first: bool) -> None:
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, first: bool, drop_path: float | None = None
+    ) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
 
@@ -310,7 +318,7 @@ class AnchorDecoderLayer(nn.Module):
         self.key_place, self.query_waves = linear(), linear()
         self.mlp = FeedForward(width, inner, dropout, "prelu")
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        self.drop = nn.Dropout(dropout)
+        self.drop = branch_dropout(dropout, drop_path)
         xavier(self)
         for layer in (self.self_out, self.out):
             nn.init.zeros_(layer.bias)
@@ -348,10 +356,20 @@ class AnchorDecoder(nn.Module):
         layers, queries: how many of each. The rest as EncoderLayer's.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, layers: int, queries: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        *,
+        layers: int,
+        queries: int,
+        drop_path: float | None = None,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            AnchorDecoderLayer(width, heads, inner, dropout, first=i == 0) for i in range(layers)
+            AnchorDecoderLayer(width, heads, inner, dropout, first=i == 0, drop_path=drop_path) for i in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.place = MLP(width, width, width)

@@ -40,8 +40,130 @@ class Names:
         return () if any(re.fullmatch(pattern, name) for pattern in self.unused) else None
 
 
+#: Parts that all four call alike: the input projections, and the inside of a transformer's encoder layer.
+PROJECTIONS = (
+    (r"input_vid_proj\.(\d+)\.LayerNorm\.(weight|bias)", r"video.norms.\1.\2"),
+    (r"input_vid_proj\.(\d+)\.net\.1\.(weight|bias)", r"video.linears.\1.\2"),
+    (r"input_txt_proj\.(\d+)\.LayerNorm\.(weight|bias)", r"text.norms.\1.\2"),
+    (r"input_txt_proj\.(\d+)\.net\.1\.(weight|bias)", r"text.linears.\1.\2"),
+)
+
+
+def encoder(theirs: str, ours: str) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
+    """Rules for a stack of encoder layers: `theirs` (a pattern without groups) and `ours` are what it is called."""
+    layer = rf"{theirs}\.layers\.(\d+)"
+    return (
+        (
+            rf"{layer}\.self_attn\.in_proj_(weight|bias)",
+            tuple(rf"{ours}.\1.attention.{part}.\2" for part in ("query", "key", "value")),
+        ),
+        (rf"{layer}\.self_attn\.out_proj\.(weight|bias)", rf"{ours}.\1.attention.out.\2"),
+        (rf"{layer}\.linear1\.(weight|bias)", rf"{ours}.\1.mlp.into.\2"),
+        (rf"{layer}\.linear2\.(weight|bias)", rf"{ours}.\1.mlp.out.\2"),
+        (rf"{layer}\.activation\.weight", rf"{ours}.\1.mlp.activation.weight"),
+        (rf"{layer}\.(norm[12])\.(weight|bias)", rf"{ours}.\1.\2.\3"),
+    )
+
+
+TEXT_POSITION = {r"txt_position_embed\..*": "a position encoding of the tokens, off in every published configuration"}
+
+UNIVTG = Names(
+    rules=(
+        *PROJECTIONS,
+        *encoder(r"transformer\.encoder", "encoder"),
+        (r"token_type_embeddings\.weight", "kind.weight"),
+        (r"class_embed\.layers\.(\d)\.(weight|bias)", r"foreground.layers.\1.\2"),
+        (r"span_embed\.layers\.(\d)\.(weight|bias)", r"reach.layers.\1.\2"),
+        (r"weightedpool\.weight", "pool.weight"),
+    ),
+    unused=TEXT_POSITION,
+)
+
+HEADS: tuple[tuple[str, str | tuple[str, ...]], ...] = (
+    (r"span_embed\.layers\.(\d)\.(weight|bias)", r"span.layers.\1.\2"),
+    (r"class_embed\.(weight|bias)", r"label.\1"),
+)
+
+MOMENT_DETR = Names(
+    rules=(
+        *PROJECTIONS,
+        *encoder(r"transformer\.encoder", "encoder"),
+        *(
+            (
+                rf"transformer\.decoder\.layers\.(\d+)\.{theirs}\.in_proj_(weight|bias)",
+                tuple(rf"decoder.\1.{ours}.{part}.\2" for part in ("query", "key", "value")),
+            )
+            for theirs, ours in (("self_attn", "among"), ("multihead_attn", "across"))
+        ),
+        (r"transformer\.decoder\.layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"decoder.\1.among.out.\2"),
+        (r"transformer\.decoder\.layers\.(\d+)\.multihead_attn\.out_proj\.(weight|bias)", r"decoder.\1.across.out.\2"),
+        (r"transformer\.decoder\.layers\.(\d+)\.linear1\.(weight|bias)", r"decoder.\1.mlp.into.\2"),
+        (r"transformer\.decoder\.layers\.(\d+)\.linear2\.(weight|bias)", r"decoder.\1.mlp.out.\2"),
+        (r"transformer\.decoder\.layers\.(\d+)\.(norm[123])\.(weight|bias)", r"decoder.\1.\2.\3"),
+        (r"transformer\.decoder\.norm\.(weight|bias)", r"norm.\1"),
+        (r"query_embed\.weight", "queries.weight"),
+        *HEADS,
+        (r"saliency_proj\.(weight|bias)", r"saliency.\1"),
+    ),
+    unused=TEXT_POSITION,
+)
+
+#: `rdmf.baselines.layers.AnchorDecoder`, named `decoder`, and its anchors.
+ANCHOR_DECODER: tuple[tuple[str, str | tuple[str, ...]], ...] = (
+    *(
+        (rf"transformer\.decoder\.layers\.(\d+)\.{theirs}\.(weight|bias)", rf"decoder.layers.\1.{ours}.\2")
+        for theirs, ours in {
+            "sa_qcontent_proj": "self_query",
+            "sa_qpos_proj": "self_query_place",
+            "sa_kcontent_proj": "self_key",
+            "sa_kpos_proj": "self_key_place",
+            "sa_v_proj": "self_value",
+            r"self_attn\.out_proj": "self_out",
+            "ca_qcontent_proj": "query",
+            "ca_qpos_proj": "query_place",
+            "ca_kcontent_proj": "key",
+            "ca_kpos_proj": "key_place",
+            "ca_v_proj": "value",
+            "ca_qpos_sine_proj": "query_waves",
+            r"cross_attn\.out_proj": "out",
+            "linear1": "mlp.into",
+            "linear2": "mlp.out",
+            "activation": "mlp.activation",
+            "norm1": "norm1",
+            "norm2": "norm2",
+            "norm3": "norm3",
+        }.items()
+    ),
+    *(
+        (rf"transformer\.decoder\.{theirs}\.layers\.(\d)\.(weight|bias)", rf"decoder.{ours}.layers.\1.\2")
+        for theirs, ours in {
+            "query_scale": "scale",
+            "ref_point_head": "place",
+            "ref_anchor_head": "width",
+            "bbox_embed": "step",
+        }.items()
+    ),
+    (r"transformer\.decoder\.norm\.(weight|bias)", r"decoder.norm.\1"),
+    (r"query_embed\.weight", "decoder.anchors.weight"),
+)
+
+QD_DETR = Names(
+    rules=(
+        *PROJECTIONS,
+        *encoder(r"transformer\.t2v_encoder", "text_to_video"),
+        *encoder(r"transformer\.encoder", "encoder"),
+        *ANCHOR_DECODER,
+        *HEADS,
+        (r"global_rep_token", "token"),
+        (r"global_rep_pos", "token_place"),
+        (r"saliency_proj1\.(weight|bias)", r"clip_saliency.\1"),
+        (r"saliency_proj2\.(weight|bias)", r"token_saliency.\1"),
+    ),
+    unused=TEXT_POSITION,
+)
+
 #: model -> its names.
-NAMES: dict[str, Names] = {}
+NAMES: dict[str, Names] = {"moment-detr": MOMENT_DETR, "qd-detr": QD_DETR, "univtg": UNIVTG}
 
 
 def rename(model: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
