@@ -21,6 +21,7 @@ class DETRConfig:
     feedforward: int = setting(1024, "inner width of the transformer's MLPs", low=1)
     projections: int = setting(2, "layers of the input projections", low=1, high=3)
     queries: int = setting(10, "number of moment queries", low=1)
+    normalize: bool = setting(True, "divide every feature row by its Euclidean norm")
     aux_loss: bool = setting(True, "apply the moment losses after every decoder layer")
     span: float = setting(10.0, "weight of the L1 span loss", low=0)
     giou: float = setting(1.0, "weight of the generalised IoU loss", low=0)
@@ -65,6 +66,8 @@ class TextToVideoConfig(DETRConfig):
 class QDDETRConfig(TextToVideoConfig):
     """QD-DETR (Moon et al. 2023)."""
 
+    foreign: float = setting(1.0, "weight, within the saliency losses, of the pairs with a foreign sentence", low=0)
+
 
 @dataclass(frozen=True)
 class CGDETRConfig(TextToVideoConfig):
@@ -72,6 +75,38 @@ class CGDETRConfig(TextToVideoConfig):
 
     encoder_layers: int = setting(3, "self-attention layers of the encoder", low=1)
     decoder_layers: int = setting(3, "decoder layers", low=1)
+    dummies: int = setting(45, "dummy tokens, which take the attention of clips that the words do not tell of", low=1)
+    dummy_layers: int = setting(2, "self-attention layers through which the dummies learn the words", low=1)
+    sentence_layers: int = setting(1, "layers of the sentence token's encoder, for the losses only", low=1)
+    moment_layers: int = setting(1, "layers of the moment token's encoder, for the losses only", low=1)
+    prompts: int = setting(10, "learnt prompts that the saliency token is made of", low=1)
+    chosen_prompts: int = setting(1, "how many of them a video takes; 1 as published, lighthouse's copy takes 2", low=1)
+    saliency_token: str = setting(
+        "alone",
+        "what the saliency token attends to in the text-to-video layers: alone: nothing, as published, where its keys "
+        "are cut from a sequence that has none; words: the words of the sentence",
+        choices=("alone", "words"),
+    )
+    focus: float = setting(1.0, "weight, within the saliency losses, of those on the attention to words", low=0)
+    alignment: float = setting(1.0, "weight of the alignment of moment and sentence tokens", low=0)
+    distillation: float = setting(1.0, "weight of the distillation of clip-word similarity into the attention", low=0)
+    apartness: float = setting(1.0, "weight of the loss that keeps dummies and prompts apart", low=0)
+    dummy_negatives: str = setting(
+        "first",
+        "sentence tokens of dummies that a moment token is drawn to: first: of all but its own the first, as "
+        "published, where the labels are several and their arg-max is taken; all: any but its own",
+        choices=("first", "all"),
+    )
+    saturating: bool = setting(
+        True,
+        "as published, moment and clip are compared through a sigmoid in float32 before the logarithm: a clip that is "
+        "wrong by more than 17 costs 100 and teaches nothing",
+    )
+    padding_in_losses: bool = setting(
+        True,
+        "as published, padded clips and words count in the means of focus, alignment and distillation, which therefore "
+        "depend on the batch",
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +117,7 @@ class UniVTGConfig:
     heads: int = setting(8, "attention heads", low=1)
     feedforward: int = setting(1024, "inner width of the transformer's MLPs", low=1)
     projections: int = setting(2, "layers of the input projections", low=1, high=3)
+    normalize: bool = setting(True, "divide every feature row by its Euclidean norm")
     drop_path: float = setting(0.1, "probability of leaving out a residual branch for a whole sample", low=0, high=0.95)
     boundary: float = setting(10.0, "weight of the smooth L1 loss of the moment's ends", low=0)
     giou: float = setting(1.0, "weight of the generalised IoU loss", low=0)
@@ -92,7 +128,7 @@ class UniVTGConfig:
     temperature: float = setting(0.07, "temperature of the two contrasts", low=1e-3)
     highlight: str = setting(
         "sum",
-        "saliency that is read out: sum: similarity plus foreground probability, as published; similarity alone",
+        "the saliency that is given: sum: similarity plus foreground probability, as published; similarity: that alone",
         choices=("sum", "similarity"),
     )
     clip_times: str = setting(

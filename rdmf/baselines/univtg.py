@@ -253,7 +253,7 @@ class UniVTG(Grounder):
         """Raises InputError where the features' widths are not those the model was built for."""
         self.check_widths(batch)
         own = self.config.univtg
-        answers = self.network(*prepare(batch))
+        answers = self.network(*prepare(batch, normalize=own.normalize))
         times = batch.edges[:, 1:] if own.clip_times == "ends" else batch.centres
         saliency = answers.similarity
         if own.highlight == "sum":
