@@ -162,8 +162,43 @@ QD_DETR = Names(
     unused=TEXT_POSITION,
 )
 
+CG_DETR = Names(
+    rules=(
+        *PROJECTIONS,
+        *encoder("txtproj_encoder", "dummy_encoder"),
+        *(
+            (rf"transformer\.t2v_encoder\.layers\.(\d+)\.{theirs}\.(weight|bias)", rf"adaptive.\1.{ours}.\2")
+            for theirs, ours in {
+                r"self_attn\.out_proj": "out",
+                "linear1": "mlp.into",
+                "linear2": "mlp.out",
+                "activation": "mlp.activation",
+                "norm1": "norm1",
+                "norm2": "norm2",
+            }.items()
+        ),
+        *encoder(r"transformer\.encoder", "encoder"),
+        *encoder(r"transformer\.mcls_encoder", "moment_encoder"),
+        *encoder("scls_encoder", "sentence_encoder"),
+        *ANCHOR_DECODER,
+        *HEADS,
+        (r"token_type_embeddings\.weight", "kind.weight"),
+        ("global_rep_token", "prompts"),
+        ("global_rep_pos", "prompt_place"),
+        ("dummy_rep_token", "dummies"),
+        ("dummy_rep_pos", "dummy_places"),
+        ("moment_rep_token", "moment_token"),
+        ("moment_rep_pos", "moment_place"),
+        ("sent_rep_token", "sentence_token"),
+        ("sent_rep_pos", "sentence_place"),
+        (r"saliency_proj1\.(weight|bias)", r"clip_saliency.\1"),
+        (r"saliency_proj2\.(weight|bias)", r"token_saliency.\1"),
+    ),
+    unused={**TEXT_POSITION, r"txt_proj_linear\..*": "a second projection of the words, in no path"},
+)
+
 #: model -> its names.
-NAMES: dict[str, Names] = {"moment-detr": MOMENT_DETR, "qd-detr": QD_DETR, "univtg": UNIVTG}
+NAMES: dict[str, Names] = {"moment-detr": MOMENT_DETR, "qd-detr": QD_DETR, "cg-detr": CG_DETR, "univtg": UNIVTG}
 
 
 def rename(model: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
