@@ -189,6 +189,9 @@ class TrainConfig:
     clip_norm: float = _setting(1.0, "gradient norm limit; 0: none", low=0)
     warmup: float = _setting(0.05, "share of the steps spent warming up", low=0, high=1)
     schedule: str = _setting("cosine", "learning rate after the warm-up", choices=("cosine", "constant", "step"))
+    drop_every: int = _setting(
+        0, "schedule step: epochs from one drop to a tenth to the next; 0: one drop, after four fifths", low=0
+    )
     ema: float = _setting(
         0.99, "decay of the running average of the weights that is evaluated and saved; 0: none", low=0, high=0.99999
     )

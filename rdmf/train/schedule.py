@@ -11,12 +11,14 @@ from rdmf.config import TrainConfig
 
 
 def rate_at(step: int, total: int, config: TrainConfig) -> float:
-    """Factor on the peak learning rate at step `step` of `total`: linear warm-up, then cosine, constant or one drop."""
+    """Factor on the peak learning rate at step `step` of `total`: linear warm-up, then cosine, constant or drops."""
     warm = max(1, round(config.warmup * total))
     if step < warm:
         return (step + 1) / warm
     if config.schedule == "constant":
         return 1.0
+    if config.schedule == "step" and config.drop_every:
+        return float(0.1 ** (step * config.epochs // total // config.drop_every))
     share = (step - warm) / max(1, total - warm)
     if config.schedule == "step":
         return 1.0 if share < 0.8 else 0.1

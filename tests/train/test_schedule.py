@@ -29,6 +29,8 @@ def test_shapes_of_the_schedules() -> None:
     assert rate_at(999, 1000, TrainConfig(schedule="constant", **options)) == 1  # type: ignore[arg-type]
     step = TrainConfig(schedule="step", **options)  # type: ignore[arg-type]
     assert (rate_at(800, 1000, step), rate_at(900, 1000, step)) == (1.0, 0.1)
+    drops = TrainConfig(schedule="step", drop_every=80, epochs=200, **options)  # type: ignore[arg-type]
+    assert [rate_at(step, 1000, drops) for step in (399, 400, 799, 800)] == pytest.approx([1, 0.1, 0.1, 0.01])
     assert rate_at(0, 10, TrainConfig(warmup=0.0)) == 1
 
 
