@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdmf.setting import setting
+from rdmf.store import InputError
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class CGDETRConfig(TextToVideoConfig):
     saliency_token: str = setting(
         "alone",
         "what the saliency token attends to in the text-to-video layers: alone: nothing, as published, where its keys "
-        "are cut from a sequence that has none; words: the words of the sentence",
+        "are cut from a sequence that has none; words: dummies and words, as the clips do",
         choices=("alone", "words"),
     )
     focus: float = setting(1.0, "weight, within the saliency losses, of those on the attention to words", low=0)
@@ -102,11 +103,23 @@ class CGDETRConfig(TextToVideoConfig):
         "as published, moment and clip are compared through a sigmoid in float32 before the logarithm: a clip that is "
         "wrong by more than 17 costs 100 and teaches nothing",
     )
+    lone_unranked: bool = setting(
+        True,
+        "as published, where one sample of a batch, and only one, is followed by a sentence about its own video, it "
+        "learns no ranks: an axis too many makes each of its clips a video",
+    )
     padding_in_losses: bool = setting(
         True,
         "as published, padded clips and words count in the means of focus, alignment and distillation, which therefore "
         "depend on the batch",
     )
+
+    def __post_init__(self) -> None:
+        if self.chosen_prompts > self.prompts:
+            raise InputError(
+                f"cg_detr.chosen_prompts={self.chosen_prompts}: there are cg_detr.prompts={self.prompts}; choose "
+                "fewer, or have more"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""What CG-DETR learns from beyond moments and ranks: where attention goes, moment and sentence tokens, apart dummies.
+
+Source: Moon et al. 2023, "Correlation-Guided Query-Dependency Calibration for Video Temporal Grounding", and the
+authors' code. Each loss is one batched expression. Where their code does otherwise than one would think, a parameter
+says so; its default in `rdmf.baselines.settings` is what they published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """What the moment and the sentence encoder tell; it exists for the losses only.
+
+    Attributes:
+        inside, outside: (B, d) moment token after it has seen the clips inside the moments, and the others.
+        clips: (B, L, d) each clip out of the one of the two passes that it took part in.
+        sentence, dummy: (B, d) sentence token after it has seen the words, and the dummies.
+        similarity: (B, L, D + M) inner products of the clips, as the pass over the inside leaves them, with the dummies
+            and words.
+    """
+
+    inside: Tensor
+    outside: Tensor
+    clips: Tensor
+    sentence: Tensor
+    dummy: Tensor
+    similarity: Tensor
+
+
+def masked_average(values: Tensor, mask: Tensor, *, padded: bool) -> Tensor:
+    """Mean of (B, L) values, zero in padding: over the valid places, or (`padded`) over all of them as published."""
+    return (values * mask).sum() / (mask.numel() if padded else mask.sum().clamp_min(1))
+
+
+def focus_loss(share: Tensor, relevant: Tensor, mask: Tensor, *, padded: bool) -> Tensor:
+    """Attention should go to words from relevant clips and to dummies from all others: binary cross-entropy.
+
+    Args:
+        share: (B, L) attention that goes to words, in [0, 1], 0 in padding. relevant, mask: (B, L) bool.
+        padded: see `masked_average`; the loss itself is counted in padding then.
+    """
+    loss = nn.functional.binary_cross_entropy(share, relevant.to(share.dtype), reduction="none")
+    return loss.mean() if padded else masked_average(loss, mask, padded=False)
+
+
+def alignment_loss(
+    told: Summaries, relevant: Tensor, mask: Tensor, *, negatives: str, saturating: bool, padded: bool
+) -> Tensor:
+    """The token of the clips inside: to its own sentence, away from its own dummies, and near to its own clips.
+
+    Args:
+        relevant, mask: (B, L) bool, clips inside the moments, and valid ones.
+        negatives: which dummy tokens are to be the near ones; "first": of all but its own the first, as published (the
+            position of a row's largest label, where several are 1); "all": any but its own.
+        saturating: clips are compared through a sigmoid in float32, as published: one that is wrong by more than 17
+            costs 100 and has no gradient; else through logits.
+        padded: see `masked_average`.
+    """
+    unit = nn.functional.normalize
+    inside, outside = unit(told.inside, dim=1), unit(told.outside, dim=1)
+    sentence, dummy = unit(told.sentence, dim=1), unit(told.dummy, dim=1)
+    own = torch.arange(len(inside), device=inside.device)
+    to_sentences = torch.cat((inside @ sentence.T, outside @ sentence.T), 1)  # (B, 2 B)
+    to_dummies = torch.cat((inside @ dummy.T, outside @ dummy.T), 1)
+    loss = nn.functional.cross_entropy(to_sentences, own)
+    if negatives == "first":
+        loss = loss + nn.functional.cross_entropy(to_dummies, (own == 0).long())
+    else:
+        others = to_dummies.masked_fill(nn.functional.one_hot(own, to_dummies.shape[1]).bool(), float("-inf"))
+        loss = loss + (to_dummies.logsumexp(1) - others.logsumexp(1)).mean()
+    near, label = (told.clips @ told.inside[..., None])[..., 0], relevant.to(told.clips.dtype)
+    if saturating:
+        belongs = nn.functional.binary_cross_entropy(near.sigmoid(), label, reduction="none")
+    else:
+        belongs = nn.functional.binary_cross_entropy_with_logits(near, label, reduction="none")
+    return loss + masked_average(belongs, mask, padded=padded)
+
+
+def distillation_loss(
+    attention: Tensor, similarity: Tensor, relevant: Tensor, text_mask: Tensor, *, padded: bool
+) -> Tensor:
+    """The attention of relevant clips to dummies and words should follow their similarity: KL divergence.
+
+    Args:
+        attention, similarity: (B, L, S) over dummies and words; similarity before the softmax, taken as it is.
+        relevant: (B, L) bool. text_mask: (B, S) bool, valid dummies and words.
+        padded: the similarity's softmax and the mean reach into the padding of the words, as published.
+    """
+    similarity = similarity.detach()
+    if not padded:
+        similarity = similarity.masked_fill(~text_mask[:, None], float("-inf"))
+    loss = nn.functional.kl_div((attention + 1e-6).log(), similarity.softmax(-1), reduction="none").sum(-1)
+    count = text_mask.shape[1] if padded else text_mask.sum(1, keepdim=True)
+    return (loss / count * relevant).sum() / relevant.sum().clamp_min(1)
+
+
+def apartness_loss(tokens: Tensor) -> Tensor:
+    """Tokens of one set should point different ways: mean size of the cosines between them, (..., N, d) to ().
+
+    A token counts itself among the N * N pairs, with 0; the gradient reaches the first of each pair only.
+    """
+    unit = tokens / tokens.norm(dim=-1, keepdim=True)
+    cosine = unit @ unit.detach().transpose(-1, -2)
+    return (cosine * (1 - torch.eye(tokens.shape[-2], device=tokens.device))).abs().mean()
