@@ -13,6 +13,7 @@ COMMANDS = {
     "extract": ("extract", "extract", "Decode videos and cache their features, with the queries, in one HDF5 file."),
     "train": ("train", "train", "Train a model on a feature cache."),
     "eval": ("eval", "evaluate", "Evaluate a run, or anybody's prediction file."),
+    "compare": ("compare", "compare", "Several runs, seeds or folds side by side, with paired tests over queries."),
     "predict": ("predict", "predict", "Find the moments of one video that a sentence describes."),
     "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),
     "doctor": ("doctor", "doctor", "Say what this machine can and cannot do."),

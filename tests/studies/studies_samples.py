@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ TINY: dict[str, Any] = {
     "fusion.heads": 2,
     "fusion.steps": 2,
     "diffusion.steps": 2,
-    "decoder.queries": 8,
+    "decoder.queries": 24,
     "decoder.layers": 1,
     "decoder.heads": 2,
     "decoder.runs": 2,
@@ -72,3 +74,42 @@ def make_cache(path: Path, *, train: int = 16, test: int = 6, seed: int = 0, typ
 def settings() -> list[str]:
     """`TINY` as `--set` arguments."""
     return [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+
+
+def fake_run(
+    path: Path,
+    cache: Path,
+    *,
+    seed: int = 0,
+    shift: float = 0.0,
+    read: bool = True,
+    overrides: dict[str, Any] | None = None,
+) -> Path:
+    """A run directory that was never trained: settings, and scores that are better by `shift` than chance.
+
+    Such a directory is what is left of a run whose weights were deleted to save room.
+    """
+    from rdmf.config import Config
+    from rdmf.store import open_cache
+    from rdmf_pipelines.studies.files import write_json
+    from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
+
+    config = Config().updated({**TINY, **(overrides or {})}).to_dict()
+    with open_cache(cache) as opened:
+        fingerprint, content = opened.fingerprint, opened.header.sha256[:16] if opened.header else ""
+    saved = {"schema": 1, "config": config, "seed": seed, "fingerprint": fingerprint, "features": str(cache)}
+    write_json(path / "config.json", {**saved, "video_dim": 6, "text_dim": 5})
+    guess = score_guesses(cache, None, None)["query-blind"]
+    rng = np.random.default_rng([seed, int(1000 * shift)])
+    values = np.round(rng.random(guess.decoder.shape) * 0.5 + shift, 3)
+    values[:4] = values[:4] > 0.35
+    key = {"scoring": SCORING, "weights": "gone", "config": _digest(config), "cache": content, "split": "test"}
+    about = {"key": key, "truth": guess.about["truth"], "reading": {"level": 0.5}, "parameters": 12345}
+    facts = {"seed": seed, "epochs": 3, "seconds per epoch": 1.5 + seed}
+    scores = Scores({**about, **facts}, guess.qids, guess.types, values, values / 2 if read else None)
+    scores.save(scores_path(path, "test"))
+    return path
+
+
+def _digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]

@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from rdmf.evaluation.official import Coverage
     from rdmf.evaluation.records import Record
-    from rdmf.store import Cache
 
 
 def evaluate(
@@ -130,13 +129,14 @@ def _evaluate_run(
     from rdmf.reading import predict_split_by_reading
     from rdmf.run import latest_run, load_run
     from rdmf.store import InputError, open_cache
+    from rdmf_pipelines.studies.scoring import default_split
 
     run = load_run(run_path if run_path is not None else latest_run())
     cache_path = features if features is not None else run.features
     if features is None and not cache_path.exists():
         raise InputError(f"{run.path} was trained on {cache_path}, which is not there; say where with --features")
     with open_cache(cache_path) as cache:
-        split = split if split is not None else _default_split(cache)
+        split = split if split is not None else default_split(cache)
         every = annotations_from_cache(cache, split)
         truth = annotations_from_cache(cache, split, with_video_only=True)
         if not truth:
@@ -170,18 +170,6 @@ def _evaluate_run(
     _write_json(json_path, report)
     _show(report)
     print(f"predictions: {prediction_path}")
-
-
-def _default_split(cache: Cache) -> str:
-    from rdmf.store import InputError
-
-    others = [name for name in cache.splits if name != "train"]
-    for name in ("val", "test"):
-        if name in others:
-            return name
-    if len(others) == 1:
-        return others[0]
-    raise InputError(f"{cache.path}: say which split with --split; there are {', '.join(cache.splits)}")
 
 
 def _rivals(train: list[Record], truth: list[Record]) -> dict[str, list[Record]]:
