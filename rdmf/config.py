@@ -37,6 +37,13 @@ class DataConfig:
     )
     val_split: str = _setting("", "use this split instead of a hold-out (then its scores are no longer unseen)")
     max_tokens: int = _setting(0, "keep the first so many tokens of a query; 0 keeps all", low=0)
+    pool: int = _setting(
+        1, "average so many consecutive clips into one before the model: long videos at a coarser grain", low=1
+    )
+    warp: float = _setting(
+        0.0, "augmentation: speed up and slow down stretches of a video at random, log-standard deviation", low=0
+    )
+    noise: float = _setting(0.0, "augmentation: Gaussian noise on the video features, standard deviation", low=0)
     normalize: bool = _setting(False, "L2-normalise every feature row before the model")
     allow_missing: bool = _setting(False, "train although some annotated videos have no features in the cache")
 
@@ -127,12 +134,16 @@ class DecoderConfig:
     queries: int = _setting(100, "number of moment queries", low=1)
     layers: int = _setting(2, "decoder layers", low=1)
     heads: int = _setting(4, "attention heads", low=1)
+    segments: int = _setting(
+        10, "how many of the pattern's most probable segments start moment queries; 0: no such distribution", low=0
+    )
     runs: int = _setting(
         6, "how many maximum-sum runs of the saliency pattern start moment queries, per level; 0: none", low=0
     )
     levels: tuple[float, ...] = _setting(
         (0.0, -1.0, 1.0, -2.0, 2.0), "levels subtracted from the saliency logit before the runs are read"
     )
+    refine: bool = _setting(True, "move the spans in each decoder layer; false: only score them where they start")
     gradient: float = _setting(
         0.1, "share of the moment losses' gradient that reaches the fusion; 1: all of it, 0: none", low=0, high=1
     )
@@ -145,6 +156,9 @@ class LossConfig:
 
     saliency: float = _setting(4.0, "weight of the saliency BCE (Eq. 14)", low=0)
     contrast: float = _setting(0.0, "weight of the saliency ranking loss (clips inside above clips outside)", low=0)
+    segment: float = _setting(
+        0.3, "weight of the negative log-likelihood of the moment among all segments of the pattern", low=0
+    )
     span: float = _setting(10.0, "weight of the smooth L1 span loss (Eq. 15)", low=0)
     giou: float = _setting(1.0, "weight of the generalised IoU loss", low=0)
     label: float = _setting(4.0, "weight of the classification loss (Eq. 15)", low=0)
@@ -162,6 +176,9 @@ class ScoreConfig:
     """The final score of a moment (Eq. 13) and what is kept."""
 
     balance: float = _setting(0.5, "weight of the class probability against the predicted IoU", low=0, high=1)
+    pattern: float = _setting(
+        0.5, "weight of the expected IoU under the pattern's segments against the two others together", low=0, high=1
+    )
     combine: str = _setting(
         "geometric", "sum: weighted sum; geometric: weighted geometric mean", choices=("sum", "geometric")
     )
@@ -245,10 +262,12 @@ class Config:
                 raise InputError(f"model.hidden={self.model.hidden} is not divisible by {name}={heads}")
         if self.model.hidden % self.fusion.scales:
             raise InputError(f"model.hidden={self.model.hidden} is not divisible by fusion.scales={self.fusion.scales}")
-        if self.decoder.runs * len(self.decoder.levels) > self.decoder.queries:
+        seeds = self.decoder.segments + self.decoder.runs * len(self.decoder.levels)
+        if seeds > self.decoder.queries:
             raise InputError(
-                f"decoder.runs={self.decoder.runs} for {len(self.decoder.levels)} levels need more than the "
-                f"decoder.queries={self.decoder.queries} there are; lower decoder.runs or raise decoder.queries"
+                f"decoder.segments={self.decoder.segments} and decoder.runs={self.decoder.runs} for "
+                f"{len(self.decoder.levels)} levels need {seeds} moment queries, decoder.queries="
+                f"{self.decoder.queries} are there; lower decoder.segments or decoder.runs, or raise decoder.queries"
             )
 
     def to_dict(self) -> dict[str, Any]:

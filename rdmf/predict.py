@@ -109,7 +109,8 @@ def predict_split(run: Run, cache: Cache, split: str, device: str = "auto") -> l
     where = pick_device(device)
     index = cache.select(split)
     index = index[cache.queries.video_index[index] >= 0]
-    data = Split.load(cache, index, device=where, max_tokens=run.config.data.max_tokens)
+    config = run.config.data
+    data = Split.load(cache, index, device=where, max_tokens=config.max_tokens, pool=config.pool)
     spans, scores, saliency = predict_split_arrays(run.model.to(where), data)
     return records(cache, data, spans, scores, saliency)
 

@@ -126,7 +126,7 @@ def fit_reading(run: Run, cache: Cache, *, device: torch.device) -> Reading:
     table = cache.queries
     windowed = np.diff(table.window_offsets)[index] > 0
     index = index[windowed & (table.video_index[index] >= 0)]
-    data = Split.load(cache, index, device=device, max_tokens=run.config.data.max_tokens)
+    data = Split.load(cache, index, device=device, max_tokens=run.config.data.max_tokens, pool=run.config.data.pool)
     truth, valid = data.windows.cpu().double().numpy(), data.window_mask.cpu().numpy()
     # A window that lies wholly outside its video leaves its query with none.
     known = np.flatnonzero(valid.any(axis=1)) if valid.size else np.zeros(0, dtype=np.int64)
@@ -181,6 +181,6 @@ def predict_split_by_reading(
     index = cache.select(split)
     index = index[cache.queries.video_index[index] >= 0]
     reading = fit_reading(run, cache, device=where)
-    data = Split.load(cache, index, device=where, max_tokens=run.config.data.max_tokens)
+    data = Split.load(cache, index, device=where, max_tokens=run.config.data.max_tokens, pool=run.config.data.pool)
     saliency = predict_split_arrays(run.model.to(where), data)[2]
     return records(cache, data, *read_split(data, saliency, reading), saliency), reading

@@ -16,6 +16,7 @@ from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
 from rdmf.store import Cache, InputError, Provenance, differing_fields
 from rdmf.train.checkpoint import load_weights, read_json
+from rdmf.train.pool import group_starts, pool_rows, pool_times
 from rdmf.train.targets import clip_edges
 
 #: Format of a run directory; raised when an older rdmf could not read a newer run.
@@ -63,6 +64,10 @@ class Run:
         """
         where = pick_device(device)
         tokens = tokens[: self.config.data.max_tokens or None]
+        offsets, size = np.array([0, len(features)]), self.config.data.pool
+        if size > 1:
+            times = pool_times(np.asarray(times), group_starts(offsets, size)[0])
+            features, _ = pool_rows(features, offsets, size)
         edges = clip_edges(np.asarray(times, dtype=np.float64), np.array([0, len(features)]), np.array([duration]))
         moments, saliency = predict_one(
             self.model.to(where), features, edges, duration, tokens, top_k=top_k, device=where

@@ -11,6 +11,7 @@ from rdmf.config import DecoderConfig, ModelConfig
 from rdmf.model.batch import Batch
 from rdmf.model.layers import Attention, FeedForward, mlp, sine
 from rdmf.model.runs import best_runs
+from rdmf.model.segments import Likely, Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre, to_edges
 
 
@@ -22,11 +23,13 @@ class Moments:
         spans: (B, Q, 2) (centre, width) as shares of the duration, each in (0, 1).
         labels: (B, Q) logit that the query is a moment.
         ious: (B, Q) logit of the predicted IoU.
+        expected: (B, Q) expected IoU in [0, 1] under the distribution over the pattern's segments; None without one.
     """
 
     spans: Tensor
     labels: Tensor
     ious: Tensor
+    expected: Tensor | None = None
 
 
 class Integral:
@@ -59,14 +62,15 @@ class Integral:
 
 
 #: How many numbers `Views.evidence` gives of the pattern.
-EVIDENCE = 9
+EVIDENCE = 10
 
 
 class Views:
     """What can be seen of a span: fused features and saliency pattern inside it and in margins of half its width."""
 
-    def __init__(self, fused: Tensor, saliency: Tensor, batch: Batch) -> None:
+    def __init__(self, fused: Tensor, saliency: Tensor, batch: Batch, likely: Likely | None = None) -> None:
         """fused (B, L, d); saliency (B, L) logits, taken as they are: no gradient goes back through the pattern."""
+        self.likely = likely
         pattern = saliency.detach().float()
         curves = torch.stack((torch.sigmoid(pattern), pattern.clamp(-8, 8) / 4), -1)
         self.features, self.pattern = Integral(fused, batch), Integral(curves, batch)
@@ -77,10 +81,19 @@ class Views:
         return torch.cat([self.features.mean(*part) for part in _parts(spans)], -1)
 
     def evidence(self, spans: Tensor) -> Tensor:
-        """What the pattern says for spans (B, Q, 2): its means inside, beside and overall, and the width, (B, Q, 9)."""
+        """What the pattern says for spans (B, Q, 2): its means inside, beside and overall, the width and the expected
+        IoU, (B, Q, EVIDENCE)."""
         means = torch.cat([self.pattern.mean(*part) for part in _parts(spans)], -1)  # (B, Q, 6)
         whole = self.whole.expand(-1, spans.shape[1], -1)
-        return torch.cat((means, whole, torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4), -1)
+        width = torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4
+        expected = torch.zeros_like(width) if self.likely is None else self.expected_iou(spans)[..., None]
+        return torch.cat((means, whole, width, expected), -1)
+
+    @torch.no_grad()
+    def expected_iou(self, spans: Tensor) -> Tensor:
+        """Of spans (B, Q, 2) as (centre, width), (B, Q); there must be a distribution."""
+        assert self.likely is not None
+        return self.likely.expected_iou(to_edges(spans))
 
 
 def _parts(spans: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -112,6 +125,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, model: ModelConfig, config: DecoderConfig) -> None:
         super().__init__()
         d = model.hidden
+        self.refine = config.refine
         self.look = nn.Sequential(nn.LayerNorm(3 * d), nn.Linear(3 * d, d))
         self.weigh = mlp(EVIDENCE, d, d)
         self.self_norm, self.cross_norm = nn.LayerNorm(d), nn.LayerNorm(d)
@@ -135,17 +149,18 @@ class DecoderLayer(nn.Module):
         query = query + self.drop(self.self_attention(x + place, x + place, x))
         query = query + self.drop(self.cross_attention(self.cross_norm(query) + place, keys, memory, mask))
         query = self.mix(query)
-        return query, torch.sigmoid(inverse_sigmoid(spans) + self.move(query))
+        return query, torch.sigmoid(inverse_sigmoid(spans) + self.move(query)) if self.refine else spans
 
 
 class Decoder(nn.Module):
-    """100 moment queries (paper): the first start from runs of the pattern, the others from learnt spans."""
+    """100 moment queries (paper): the first start from the pattern's most probable segments, the next from runs of its
+    saliency, the others from learnt spans."""
 
     def __init__(self, model: ModelConfig, config: DecoderConfig) -> None:
         super().__init__()
         d = model.hidden
         self.config = config
-        self.seeds = config.runs * len(config.levels)
+        self.seeds = config.segments + config.runs * len(config.levels)
         self.content = nn.Parameter(torch.randn(config.queries, d) * 0.02)
         learnt = config.queries - self.seeds
         # Learnt references start spread over centres and widths rather than all in one place.
@@ -156,24 +171,33 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(d)
         self.label, self.iou = nn.Linear(d, 1), mlp(d, d, 1)
 
-    def forward(self, fused: Tensor, text: Tensor, saliency: Tensor, batch: Batch) -> list[Moments]:
-        """fused (B, L, d), pooled text (B, d), saliency logits (B, L) to the moments after each layer, in order."""
+    def forward(
+        self, fused: Tensor, text: Tensor, saliency: Tensor, batch: Batch, segments: Segments | None = None
+    ) -> list[Moments]:
+        """fused (B, L, d), pooled text (B, d), saliency logits (B, L), the distribution over segments where
+        `decoder.segments` asks for one, to the moments after each layer, in order."""
         size, _, width = fused.shape
         spans = torch.sigmoid(self.reference)[None].expand(size, -1, -1)
-        if self.seeds:
+        if self.config.runs:
             read = pattern_spans(saliency.detach().float(), batch, self.config.levels, self.config.runs)
             spans = torch.cat((read.to(spans.dtype), spans), 1)
+        likely = None if segments is None else segments.likely()
+        if segments is not None and likely is not None:
+            first = to_centre(segments.seeds(likely, self.config.segments))
+            spans = torch.cat((first.to(spans.dtype), spans), 1)
         query = (self.content[None] + self.text(text)[:, None]).expand(size, -1, -1)
         # The moment losses shape the fused features only by this share: the pattern is learnt from every clip's
         # saliency, and a few spans a query would drown that signal.
         share = self.config.gradient
         fused = fused if share == 1 else share * fused + (1 - share) * fused.detach()
-        views = Views(fused, saliency, batch)
+        views = Views(fused, saliency, batch, likely)
         keys = fused + sine(batch.centres, width).to(fused.dtype)
         out = []
         for layer in self.layers:
             query, spans = layer(query, spans, views, fused, keys, batch.video_mask)
             told = self.norm(query)
-            out.append(Moments(spans.float(), self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()))
+            label, iou = self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()
+            expected = None if likely is None else views.expected_iou(spans)
+            out.append(Moments(spans.float(), label, iou, expected))
             spans = spans.detach()
         return out

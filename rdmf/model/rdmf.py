@@ -15,6 +15,7 @@ from rdmf.model.decoder import Decoder, Moments
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
 from rdmf.model.layers import Projection, masked_mean, sine
+from rdmf.model.segments import Segments
 
 if TYPE_CHECKING:
     from rdmf.train.losses import Targets
@@ -25,10 +26,12 @@ class Output:
     """Attributes:
     saliency: (B, L) logits (Eq. 12 before the sigmoid); padding holds values that mean nothing.
     layers: moments after each decoder layer; the last is the prediction.
+    segments: the distribution over segments of the pattern; None where `decoder.segments` is 0.
     """
 
     saliency: Tensor
     layers: list[Moments]
+    segments: Segments | None = None
 
     @property
     def moments(self) -> Moments:
@@ -52,6 +55,11 @@ class RDMF(Grounder):
         self.diffusion = TemporalDiffusion(config.diffusion, model.hidden)
         self.fusion = Fusion(model, config.fusion)
         self.saliency = nn.Linear(model.hidden, 1)  # Eq. 12: a single linear layer
+        self.units = nn.Linear(model.hidden, 3) if config.decoder.segments else None
+        if self.units is not None:
+            nn.init.normal_(self.units.weight, std=0.3 / model.hidden**0.5)
+            # A clip is outside unless something speaks for it: moments start short.
+            self.units.bias.data = torch.tensor([-0.5, 0.0, 0.0])
         self.decoder = Decoder(model, config.decoder)
 
     def forward(self, batch: Batch) -> Output:
@@ -69,7 +77,8 @@ class RDMF(Grounder):
         fused = self.fusion(video, batch.video_mask, text, batch.text_mask)
         saliency = self.saliency(fused)[..., 0]
         pooled = masked_mean(text, batch.text_mask)
-        return Output(saliency.float(), self.decoder(fused, pooled, saliency, batch))
+        segments = None if self.units is None else Segments(self.units(fused), batch.video_mask, batch.edges)
+        return Output(saliency.float(), self.decoder(fused, pooled, saliency, batch, segments), segments)
 
     def loss(self, output: Output, batch: Batch, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 17, in `rdmf.train.losses`."""
@@ -78,19 +87,27 @@ class RDMF(Grounder):
         return total_loss(output, targets, self.config)
 
     def candidates(self, output: Output) -> tuple[Tensor, Tensor]:
-        """The last layer's moments, scored by Eq. 13."""
+        """The last layer's moments, scored by Eq. 13 and by the pattern."""
         score = self.config.score
-        return output.moments.spans, moment_scores(output.moments, score.balance, score.combine)
+        return output.moments.spans, moment_scores(output.moments, score.balance, score.combine, score.pattern)
 
 
-def moment_scores(moments: Moments, balance: float, combine: str) -> Tensor:
-    """The final score (Eq. 13): class probability and predicted IoU, (B, Q) in [0, 1].
+def moment_scores(moments: Moments, balance: float, combine: str, pattern: float = 0.0) -> Tensor:
+    """The final score: class probability and predicted IoU (Eq. 13), and where the pattern gives a distribution over
+    segments, the expected IoU under it, (B, Q) in [0, 1].
 
     Args:
-        balance: weight of the class probability.
-        combine: "sum" for the weighted sum, "geometric" for the weighted geometric mean.
+        balance: weight of the class probability against the predicted IoU.
+        combine: "sum" for weighted sums, "geometric" for weighted geometric means.
+        pattern: weight of the expected IoU against the two together.
     """
-    label, iou = torch.sigmoid(moments.labels), torch.sigmoid(moments.ious)
-    if combine == "sum":
-        return balance * label + (1 - balance) * iou
-    return label**balance * iou ** (1 - balance)
+
+    def mix(first: Tensor, second: Tensor, weight: float) -> Tensor:
+        if combine == "sum":
+            return weight * first + (1 - weight) * second
+        return first**weight * second ** (1 - weight)
+
+    score = mix(torch.sigmoid(moments.labels), torch.sigmoid(moments.ious), balance)
+    if moments.expected is None or pattern == 0:
+        return score
+    return mix(moments.expected.clamp(1e-6, 1), score, pattern)

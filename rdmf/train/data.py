@@ -13,6 +13,7 @@ from torch import Tensor
 from rdmf.model.batch import Batch
 from rdmf.store import Cache, InputError
 from rdmf.train.losses import Targets
+from rdmf.train.pool import pooled
 from rdmf.train.targets import clip_edges, saliency_targets, window_table
 
 Ints = NDArray[np.int64]
@@ -60,13 +61,16 @@ class Split:
         *,
         device: torch.device,
         max_tokens: int = 0,
+        pool: int = 1,
         rows: tuple[Tensor, Tensor] | None = None,
     ) -> Split:
         """Queries `index` of the cache (all must have their video).
 
         Args:
-            rows: (video rows, token rows) already in memory, to share them between splits.
+            max_tokens, pool: `data.max_tokens` and `data.pool`.
+            rows: (video rows, token rows) already in memory, to share them between splits; of the same `pool`.
         """
+        cache = pooled(cache, pool)
         table = cache.queries
         videos = table.video_index[index]
         if (videos < 0).any():

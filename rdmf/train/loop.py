@@ -21,10 +21,12 @@ from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
 from rdmf.run import fit, load_run, pick_device, run_header
 from rdmf.store import Cache, InputError, open_cache
+from rdmf.train.augment import augment
 from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows
 from rdmf.train.monitor import monitor_scores
+from rdmf.train.pool import pooled
 from rdmf.train.progress import Progress
 from rdmf.train.schedule import Average, rate_at
 
@@ -107,13 +109,10 @@ def train(
         device = pick_device(config.train.device)
         saved = run_header(config, cache, features, preset=preset, seed=seed)
         _refuse_other_run(out, saved, resume)
-        rows = load_rows(cache, residence(cache, device, config))
-        data = Split.load(cache, learn, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
-        held = (
-            Split.load(cache, watch, device=rows[0].device, max_tokens=config.data.max_tokens, rows=rows)
-            if len(watch)
-            else None
-        )
+        rows = load_rows(pooled(cache, config.data.pool), residence(cache, device, config))
+        shape = {"max_tokens": config.data.max_tokens, "pool": config.data.pool}
+        data = Split.load(cache, learn, device=rows[0].device, **shape, rows=rows)
+        held = Split.load(cache, watch, device=rows[0].device, **shape, rows=rows) if len(watch) else None
     _claim(out, saved)
     progress = Progress(config.train.epochs, quiet=quiet)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rdmf.config import Config, LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output
+from rdmf.model.segments import Segments
 from rdmf.model.spans import overlap, to_centre, to_edges
 from rdmf.train.matcher import match, match_cost
 
@@ -58,6 +59,14 @@ def contrast_loss(logits: Tensor, targets: Targets) -> Tensor:
     return loss.sum() / usable.sum().clamp_min(1)
 
 
+def segment_loss(segments: Segments, targets: Targets) -> Tensor:
+    """Negative log-probability of the moment among all segments of the pattern; the mean over a query's windows, then
+    over the queries that have any. A distribution can do no better on several windows than share itself among them."""
+    chosen = segments.log_probability(*segments.locate(targets.windows)) * targets.window_mask
+    per_query = -chosen.sum(1) / targets.window_mask.sum(1).clamp_min(1)
+    return (per_query.sum() / targets.window_mask.any(1).sum().clamp_min(1)).float()
+
+
 def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Span, generalised IoU, label and IoU losses of one decoder layer (Eq. 15, 16).
 
@@ -101,6 +110,9 @@ def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor
         parts["contrast"] = contrast_loss(output.saliency, targets)
         total = total + weights.contrast * parts["contrast"]
     if targets.windows.shape[1]:
+        if output.segments is not None and weights.segment:
+            parts["segment"] = segment_loss(output.segments, targets)
+            total = total + weights.segment * parts["segment"]
         layers = output.layers if config.decoder.aux_loss else output.layers[-1:]
         for moments in layers:
             found = moment_losses(moments, targets, weights)

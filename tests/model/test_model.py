@@ -14,7 +14,7 @@ from rdmf.config import Config
 from rdmf.model import RDMF, Batch, Output
 from rdmf.model.decoder import Integral, Moments, pattern_spans
 from rdmf.model.rdmf import moment_scores
-from rdmf.model.spans import overlap, to_edges
+from rdmf.model.spans import overlap, to_centre, to_edges
 from rdmf.predict import choose_moments
 from rdmf.store import InputError
 
@@ -26,6 +26,7 @@ SMALL: dict[str, Any] = {
     "fusion.scales": 2,
     "fusion.heads": 2,
     "decoder.queries": 8,
+    "decoder.segments": 2,
     "decoder.layers": 2,
     "decoder.heads": 2,
     "decoder.runs": 2,
@@ -193,8 +194,10 @@ def test_the_first_moments_are_read_off_the_pattern() -> None:
     model = RDMF(Config().updated(SMALL), D_VIDEO, D_TEXT).eval()  # without the perturbation of small_model
     batch = make_batch([12, 7], [3, 2])
     output = model(batch)
-    read = pattern_spans(output.saliency, batch, (0.0, -1.0), 2)
-    found = output.layers[0].spans[:, :4]
+    assert output.segments is not None
+    likely = to_centre(output.segments.seeds(output.segments.likely(), 2))
+    read = torch.cat((likely, pattern_spans(output.saliency, batch, (0.0, -1.0), 2)), 1)
+    found = output.layers[0].spans[:, :6]
     inside = (read > 1e-3) & (read < 1 - 1e-3)  # the logit of a reference is clamped at the very ends
     torch.testing.assert_close(found[inside], read[inside], rtol=0, atol=2e-4)
 

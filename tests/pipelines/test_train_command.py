@@ -13,7 +13,7 @@ from rdmf_pipelines.cli import main
 from rdmf_pipelines.commands.train import _preset_of
 
 SMALL = [
-    *("--set", "hidden=16", "--set", "fusion.blocks=1", "--set", "fusion.scales=2", "--set", "decoder.queries=12"),
+    *("--set", "hidden=16", "--set", "fusion.blocks=1", "--set", "fusion.scales=2", "--set", "decoder.queries=12", "--set", "decoder.segments=4"),
     *("--set", "decoder.layers=1", "--set", "decoder.runs=2", "--set", "train.epochs=1", "--device", "cpu"),
 ]
 

@@ -29,6 +29,7 @@ TINY: dict[str, Any] = {
     "fusion.steps": 2,
     "diffusion.steps": 2,
     "decoder.queries": 8,
+    "decoder.segments": 2,
     "decoder.layers": 1,
     "decoder.heads": 2,
     "decoder.runs": 2,

@@ -1,0 +1,129 @@
+"""The distribution over segments against sums over all of them, written out."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rdmf.model.segments import Segments
+from rdmf.model.spans import overlap
+
+lengths = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+seeds = st.integers(0, 99)
+
+
+def pattern(counts: list[int], seed: int, *, size: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (B, L, 3), mask and edges (B, L + 1) of clips of unlike lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(counts), max(counts))
+    mask = torch.arange(shape[1])[None] < torch.tensor(counts)[:, None]
+    clips = (0.2 + torch.rand(shape, generator=generator)) * mask
+    edges = torch.nn.functional.pad(clips.cumsum(1), (1, 0))
+    units = size * torch.randn((*shape, 3), generator=generator, dtype=torch.float64)
+    return units, mask, edges / edges[:, -1:]
+
+
+def all_segments(units: Tensor, count: int) -> tuple[list[tuple[int, int]], Tensor]:
+    """Every (first, last) of one video with its score."""
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+    return pairs, torch.stack([units[i, 1] + units[i : j + 1, 0].sum() + units[j, 2] for i, j in pairs])
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths, seeds)
+def test_the_normaliser_and_its_gradient_are_those_of_the_full_sum(counts: list[int], seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    units.requires_grad_()
+    total = Segments(units, mask, edges).log_partition()
+    exact = torch.stack([all_segments(units[b], n)[1].logsumexp(0) for b, n in enumerate(counts)])
+    torch.testing.assert_close(total, exact)
+    weight = torch.arange(1.0, len(counts) + 1, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad((weight * z).sum(), units)[0] for z in (total, exact))
+    torch.testing.assert_close(ours, theirs)
+    assert not ours[~mask].any()
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths, seeds)
+def test_probabilities_sum_to_one_and_the_likely_ones_are_the_largest(counts: list[int], seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    segments = Segments(units, mask, edges)
+    likely = segments.likely(5)
+    for b, n in enumerate(counts):
+        pairs, score = all_segments(units[b], n)
+        first, last = torch.tensor(pairs).T
+        log_p = segments.log_probability(*(x[None].expand(len(counts), -1) for x in (first, last)))[b]
+        torch.testing.assert_close(log_p.exp().sum(), torch.ones((), dtype=torch.float64))
+        best = score.sort(descending=True).indices[:5].tolist()
+        shown = list(zip(likely.first[b].tolist(), likely.last[b].tolist()))
+        assert shown[: len(best)] == [pairs[k] for k in best]
+        assert likely.probability[b, : len(best)].sum().isclose(torch.ones(()))
+        assert not likely.probability[b, len(best) :].any()
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths, seeds)
+def test_expected_iou_is_the_mean_over_the_distribution(counts: list[int], seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    likely = Segments(units, mask, edges).likely(100)
+    spans = torch.rand((len(counts), 3, 2), generator=torch.Generator().manual_seed(seed)).sort(-1).values
+    for b, n in enumerate(counts):
+        pairs, score = all_segments(units[b], n)
+        every = torch.stack([torch.stack((edges[b, i], edges[b, j + 1])) for i, j in pairs])
+        iou = overlap(spans[b][:, None], every[None])[0]
+        exact = (iou * torch.softmax(score, 0).float()).sum(1)
+        torch.testing.assert_close(likely.expected_iou(spans)[b], exact, rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths, seeds)
+def test_padding_changes_nothing(counts: list[int], seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    units[~mask] = 50.0
+    together = Segments(units, mask, edges)
+    for b, n in enumerate(counts):
+        alone = Segments(units[b : b + 1, :n], mask[b : b + 1, :n], edges[b : b + 1, : n + 1])
+        torch.testing.assert_close(together.log_partition()[b], alone.log_partition()[0])
+        torch.testing.assert_close(together.likely(4).distinct(3)[b], alone.likely(4).distinct(3)[0])
+
+
+def test_windows_are_found_among_the_clips() -> None:
+    edges = torch.tensor([[0.0, 0.1, 0.4, 0.8, 1.0], [0.0, 0.5, 1.0, 1.0, 1.0]])
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    segments = Segments(torch.zeros(2, 4, 3), mask, edges)
+    windows = torch.tensor([[[0.05, 0.7], [0.3, 0.35], [0.9, 1.0]], [[0.0, 0.2], [0.6, 1.0], [0.0, 1.0]]])
+    first, last = segments.locate(windows)
+    assert list(zip(first[0].tolist(), last[0].tolist())) == [(0, 2), (2, 2), (3, 3)]
+    assert list(zip(first[1].tolist(), last[1].tolist())) == [(0, 0), (1, 1), (0, 1)]
+
+
+def test_seeds_visit_every_peak_of_the_pattern() -> None:
+    """Two far peaks: although all likely segments lie around the first, the second is looked at too."""
+    units = torch.full((1, 40, 3), -1.0)
+    units[0, 5:12, 0], units[0, 25:31, 0] = 2.0, 1.5
+    units[..., 1:] = 0.0
+    segments = Segments(units, torch.ones(1, 40, dtype=torch.bool), torch.linspace(0, 1, 41)[None])
+    spans = segments.seeds(segments.likely(), 8) * 40
+    torch.testing.assert_close(spans[0, 0], torch.tensor([5.0, 12.0]), rtol=0, atol=1e-4)
+    assert min((s - torch.tensor([25.0, 31.0])).abs().max().item() for s in spans[0]) < 1e-4
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths, st.integers(1, 9), seeds)
+def test_seeds_are_spans_of_the_video_whatever_its_length(counts: list[int], count: int, seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    segments = Segments(units, mask, edges)
+    spans = segments.seeds(segments.likely(), count)
+    assert spans.shape == (len(counts), count, 2)
+    assert ((spans >= 0) & (spans <= 1)).all()
+    assert (spans[..., 0] < spans[..., 1]).all()
+
+
+def test_a_long_video_keeps_its_boundaries() -> None:
+    """Sums over 20,000 clips must not swallow the logits of single ones."""
+    units = torch.full((1, 20_000, 3), -3.0)
+    units[0, 15_000:15_010, 0] = 3.0
+    likely = Segments(units, torch.ones(1, 20_000, dtype=torch.bool), torch.linspace(0, 1, 20_001)[None]).likely(3)
+    assert (int(likely.first[0, 0]), int(likely.last[0, 0])) == (15_000, 15_009)
