@@ -81,19 +81,12 @@ def train(
 
 
 def _preset_of(features: Path, model: str = "rdmf", *, quiet: bool) -> str | None:
-    """The preset made for the cache's dataset D and the model M: another's settings cost many points unnoticed.
-
-    D for RDMF; for a published model D-M, or M, its authors' own, where there is none for the dataset.
-    """
-    from rdmf.config import presets
+    """The preset that `rdmf_pipelines.presets` finds for a cache and a model; says which."""
     from rdmf.store import open_cache
+    from rdmf_pipelines.presets import dataset_of, preset_for
 
     with open_cache(features) as cache:
-        notes = cache.provenance.notes
-    # Extraction notes the recipe that read the annotations, import the name of the cache.
-    dataset = notes.get("recipe", notes.get("dataset"))
-    wanted = [str(dataset)] if model == "rdmf" else [f"{dataset}-{model}", model]
-    preset = next((name for name in wanted if name in presets()), None)
+        preset = preset_for(dataset_of(cache.provenance.notes), model)
     if preset is not None and not quiet:
         why = "the model's published settings" if preset == model else "after the cache's dataset"
         print(f"settings: preset {preset}, {why} (--preset default for none)")

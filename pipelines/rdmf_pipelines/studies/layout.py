@@ -126,14 +126,14 @@ def show(values: Values) -> None:
     )
     for name in ("", "seeds", *columns, "parameters", "s/epoch"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name))
-    for number, row in enumerate(values["rows"]):
+    for row in values["rows"]:
         table.add_row(
             row["model"],
             str(len(row["seeds"])) if row["seeds"] else "",
             *(mean_text(row["metrics"].get(name)) for name in columns),
             number_text(row.get("parameters")),
             seconds_text(row.get("seconds per epoch")),
-            style="bold" if not number else None,
+            style="bold" if row["model"] == values["reference"] else None,
         )
         if row["against"]:
             found = [row["against"].get(name) for name in columns]

@@ -1,0 +1,76 @@
+"""One job of a study in a process of its own: train, score, note that it is done, tidy up.
+
+    python -m rdmf_pipelines.studies.job JOB.json
+
+JOB.json holds "arguments" (of `rdmf train`), "folder", "features", "split", "config", "seed", "content" and "keep".
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+#: What is left of a finished run's weights: everything, the best ones, or none.
+KEEP = {
+    "all": (),
+    "best": ("resume.pt", "last.safetensors"),
+    "none": ("resume.pt", "last.safetensors", "best.safetensors"),
+}
+
+
+def main(path: str) -> int:
+    """Do the job that a file describes; returns the exit code of `rdmf train`."""
+    _end_with_the_parent()
+    job: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    from rdmf_pipelines.cli import main as rdmf
+
+    try:
+        rdmf(["train", *job["arguments"]])
+    except SystemExit as stop:
+        if stop.code:
+            return int(stop.code)
+    return finish(job)
+
+
+def finish(job: dict[str, Any]) -> int:
+    """Score a trained run and note that it is done."""
+    from rdmf.store import InputError
+    from rdmf_pipelines.studies.files import write_json
+    from rdmf_pipelines.studies.jobs import DONE
+    from rdmf_pipelines.studies.provenance import code, machine
+    from rdmf_pipelines.studies.scoring import score_run
+
+    folder, device = Path(job["folder"]), str(job["config"]["train"]["device"])
+    try:
+        score_run(folder, features=Path(job["features"]), split=job["split"], device=device)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    told = {name: job[name] for name in ("config", "seed", "content", "split", "command")}
+    finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    write_json(folder / DONE, {**told, "machine": machine(device), "code": code(), "finished": finished})
+    for name in KEEP[job["keep"]]:
+        (folder / name).unlink(missing_ok=True)
+    return 0
+
+
+def _end_with_the_parent() -> None:
+    """Stop when whoever started this is gone: an orphan would train on beside the job that takes its place."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(143)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
