@@ -21,22 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.baselines.cg_detr_losses import (
+    Foreign,
     Summaries,
     alignment_loss,
     apartness_loss,
     distillation_loss,
-    focus_loss,
+    saliency_losses,
 )
-from rdmf.baselines.detr import (
-    DETRGrounder,
-    Moments,
-    Pairs,
-    draw_pairs,
-    levels,
-    margin_loss,
-    rank_loss,
-    relevant_clips,
-)
+from rdmf.baselines.detr import DETRGrounder, Moments, draw_pairs, levels, relevant_clips
 from rdmf.baselines.layers import (
     MLP,
     AnchorDecoder,
@@ -99,20 +91,6 @@ class Reading:
     memory: Tensor
     saliency: Tensor
     attention: Tensor
-    share: Tensor
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """The videos under the sentence of the next sample in the batch.
-
-    Attributes:
-        which: (B,) bool, samples whose next one is about another video; the rest of theirs is zero.
-        saliency, share: (B, L), see Reading.
-    """
-
-    which: Tensor
-    saliency: Tensor
     share: Tensor
 
 
@@ -229,7 +207,7 @@ class Network(nn.Module):
 
     def foreign(self, pair: Pair, which: Tensor) -> Foreign:
         """See Foreign; only the samples that count are read, as published (under `mask_layout` it matters)."""
-        saliency = torch.zeros_like(which, dtype=torch.float32)[:, None].repeat(1, pair.clips.shape[1])
+        saliency = torch.zeros(pair.clip_mask.shape, device=which.device)
         share, rows = saliency, which.nonzero()[:, 0]
         if len(rows):
             reading = self.read(pair.mismatched(rows))
@@ -330,41 +308,6 @@ def _after(layers: nn.ModuleList, token: Tensor, token_place: Tensor, x: Tensor,
     first, first_place = (t.expand(len(x), 1, -1) for t in (token, token_place))
     x, place = torch.cat((first, x), 1), torch.cat((first_place, place), 1)
     return _through(layers, x, nn.functional.pad(mask, (1, 0), value=True), place)
-
-
-def saliency_losses(
-    answers: Answers, pairs: Pairs, level: Tensor, relevant: Tensor, mask: Tensor, own: CGDETRConfig
-) -> Tensor:
-    """The sum of what CG-DETR learns of saliency, and of attention to words as if it were saliency too.
-
-    Args:
-        level, relevant: (B, L), see `rdmf.baselines.detr.levels` and `relevant_clips`. mask: (B, L) bool, valid clips.
-    """
-    none = torch.zeros_like(answers.saliency)
-    foreign = answers.foreign or Foreign(none[:, 0] > 0, none, none)
-    which, share = foreign.which, answers.reading.share
-    alone = ~which
-    if own.lone_unranked:
-        alone = alone & ((alone.sum() != 1) | ~which.any())
-
-    def order(values: Tensor, other: Tensor) -> Tensor:
-        """Margins; and ranks, those of samples with a foreign sentence among its clips as well."""
-        loss = margin_loss(values, pairs, own.margin)
-        both = torch.cat((values, other), 1), torch.cat((level, torch.zeros_like(level)), 1), mask.repeat(1, 2)
-        for rows, parts in ((which, both), (alone, (values, level, mask))):
-            if rows.any():
-                few = (part[rows] for part in parts)
-                loss = loss + rank_loss(*few, temperature=own.rank_temperature, divisor=own.rank_divisor)
-        return loss
-
-    def silence(cost: Tensor) -> Tensor:
-        """-log(1 - p) of a clip's belonging to a foreign sentence, summed over clips: long videos weigh more."""
-        return (cost * mask)[which].sum() / which.sum().clamp_min(1)
-
-    saliency = order(answers.saliency, foreign.saliency) + silence(nn.functional.softplus(foreign.saliency))
-    focus = order(share, foreign.share) + focus_loss(share, relevant, mask, padded=own.padding_in_losses)
-    focus = focus + silence(nn.functional.binary_cross_entropy(foreign.share, none, reduction="none"))
-    return saliency + own.focus * focus
 
 
 class CGDETR(DETRGrounder):

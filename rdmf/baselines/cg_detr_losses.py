@@ -8,9 +8,30 @@ says so; its default in `rdmf.baselines.settings` is what they published.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from rdmf.baselines.detr import Pairs, margin_loss, rank_loss
+from rdmf.baselines.settings import CGDETRConfig
+
+if TYPE_CHECKING:
+    from rdmf.baselines.cg_detr import Answers
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The videos under the sentence of the next sample in the batch.
+
+    Attributes:
+        which: (B,) bool, samples whose next one is about another video; the rest of theirs is zero.
+        saliency, share: (B, L), see `cg_detr.Reading`.
+    """
+
+    which: Tensor
+    saliency: Tensor
+    share: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,41 @@ def focus_loss(share: Tensor, relevant: Tensor, mask: Tensor, *, padded: bool) -
     """
     loss = nn.functional.binary_cross_entropy(share, relevant.to(share.dtype), reduction="none")
     return loss.mean() if padded else masked_average(loss, mask, padded=False)
+
+
+def saliency_losses(
+    answers: Answers, pairs: Pairs, level: Tensor, relevant: Tensor, mask: Tensor, own: CGDETRConfig
+) -> Tensor:
+    """The sum of what CG-DETR learns of saliency, and of attention to words as if it were saliency too.
+
+    Args:
+        level, relevant: (B, L), see `rdmf.baselines.detr.levels` and `relevant_clips`. mask: (B, L) bool, valid clips.
+    """
+    none = torch.zeros_like(answers.saliency)
+    foreign = answers.foreign or Foreign(none[:, 0] > 0, none, none)
+    which, share = foreign.which, answers.reading.share
+    alone = ~which
+    if own.lone_unranked:
+        alone = alone & ((alone.sum() != 1) | ~which.any())
+
+    def order(values: Tensor, other: Tensor) -> Tensor:
+        """Margins; and ranks, those of samples with a foreign sentence among its clips as well."""
+        loss = margin_loss(values, pairs, own.margin)
+        both = torch.cat((values, other), 1), torch.cat((level, torch.zeros_like(level)), 1), mask.repeat(1, 2)
+        for rows, parts in ((which, both), (alone, (values, level, mask))):
+            if rows.any():
+                few = (part[rows] for part in parts)
+                loss = loss + rank_loss(*few, temperature=own.rank_temperature, divisor=own.rank_divisor)
+        return loss
+
+    def silence(cost: Tensor) -> Tensor:
+        """-log(1 - p) of a clip's belonging to a foreign sentence, summed over clips: long videos weigh more."""
+        return (cost * mask)[which].sum() / which.sum().clamp_min(1)
+
+    saliency = order(answers.saliency, foreign.saliency) + silence(nn.functional.softplus(foreign.saliency))
+    focus = order(share, foreign.share) + focus_loss(share, relevant, mask, padded=own.padding_in_losses)
+    focus = focus + silence(nn.functional.binary_cross_entropy(foreign.share, none, reduction="none"))
+    return saliency + own.focus * focus
 
 
 def alignment_loss(
