@@ -159,6 +159,9 @@ class LossConfig:
     segment: float = _setting(
         0.3, "weight of the negative log-likelihood of the moment among all segments of the pattern", low=0
     )
+    expected: float = _setting(
+        2.0, "weight of 1 - expected IoU of the pattern's segments with the moment", low=0
+    )
     span: float = _setting(10.0, "weight of the smooth L1 span loss (Eq. 15)", low=0)
     giou: float = _setting(1.0, "weight of the generalised IoU loss", low=0)
     label: float = _setting(4.0, "weight of the classification loss (Eq. 15)", low=0)

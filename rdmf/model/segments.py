@@ -108,6 +108,18 @@ class Segments:
         score = self.opening.gather(1, first) + self.closing.gather(1, last)
         return score - self.log_partition()[:, None]
 
+    def expected_iou(self, likely: Likely, windows: Tensor, valid: Tensor) -> Tensor:
+        """Expected IoU of a segment of the pattern with the nearest window, with gradients, (B,) in [0, 1].
+
+        Args:
+            likely: what `likely()` gave; the expectation is over these segments.
+            windows: (B, W, 2) (start, end) as shares of the duration; valid: (B, W) bool.
+        """
+        score = self.opening.gather(1, likely.first) + self.closing.gather(1, likely.last)
+        weight = torch.softmax(score.masked_fill(likely.probability == 0, IMPOSSIBLE), 1).float()  # (B, K)
+        iou = overlap(likely.spans[:, :, None], windows[:, None])[0].masked_fill(~valid[:, None], 0)  # (B, K, W)
+        return (weight * iou.amax(-1)).sum(1)
+
     def locate(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """First and last clip (B, W) whose centres lie in windows (B, W, 2) given as (start, end) shares.
 

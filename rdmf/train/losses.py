@@ -67,6 +67,13 @@ def segment_loss(segments: Segments, targets: Targets) -> Tensor:
     return (per_query.sum() / targets.window_mask.any(1).sum().clamp_min(1)).float()
 
 
+def expected_loss(segments: Segments, targets: Targets) -> Tensor:
+    """1 - the expected IoU of a segment of the pattern with the nearest window; the mean over queries with windows."""
+    found = segments.expected_iou(segments.likely(), targets.windows, targets.window_mask)
+    has = targets.window_mask.any(1)
+    return ((1 - found) * has).sum() / has.sum().clamp_min(1)
+
+
 def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Span, generalised IoU, label and IoU losses of one decoder layer (Eq. 15, 16).
 
@@ -113,6 +120,9 @@ def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor
         if output.segments is not None and weights.segment:
             parts["segment"] = segment_loss(output.segments, targets)
             total = total + weights.segment * parts["segment"]
+        if output.segments is not None and weights.expected:
+            parts["expected"] = expected_loss(output.segments, targets)
+            total = total + weights.expected * parts["expected"]
         layers = output.layers if config.decoder.aux_loss else output.layers[-1:]
         for moments in layers:
             found = moment_losses(moments, targets, weights)

@@ -79,6 +79,26 @@ def test_expected_iou_is_the_mean_over_the_distribution(counts: list[int], seed:
 
 @settings(deadline=None, max_examples=30)
 @given(lengths, seeds)
+def test_the_trained_expectation_is_the_mean_iou_with_the_nearest_window(counts: list[int], seed: int) -> None:
+    units, mask, edges = pattern(counts, seed)
+    units.requires_grad_()
+    segments = Segments(units, mask, edges)
+    windows = torch.rand((len(counts), 2, 2), generator=torch.Generator().manual_seed(seed)).sort(-1).values
+    valid = torch.tensor([[True, b % 2 == 0] for b in range(len(counts))])
+    found = segments.expected_iou(segments.likely(100), windows, valid)
+    exact = []
+    for b, n in enumerate(counts):
+        pairs, score = all_segments(units[b], n)
+        every = torch.stack([torch.stack((edges[b, i], edges[b, j + 1])) for i, j in pairs])
+        iou = overlap(every[:, None], windows[b, : int(valid[b].sum())][None])[0].amax(1)
+        exact.append((iou * torch.softmax(score, 0)).sum())
+    torch.testing.assert_close(found.double(), torch.stack(exact), rtol=1e-4, atol=1e-5)
+    ours, theirs = (torch.autograd.grad(x.sum(), units)[0] for x in (found.double(), torch.stack(exact)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths, seeds)
 def test_padding_changes_nothing(counts: list[int], seed: int) -> None:
     units, mask, edges = pattern(counts, seed)
     units[~mask] = 50.0
