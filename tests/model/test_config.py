@@ -36,6 +36,17 @@ def test_ambiguous_short_names_are_refused_with_the_candidates() -> None:
     assert "decoder.heads" in message
 
 
+def test_short_names_leave_the_published_models_alone() -> None:
+    """Their sections repeat many of RDMF's names."""
+    assert Config().updated({"queries": 40}) == Config().updated({"decoder.queries": 40})
+    assert Config().updated({"span": 2.0}) == Config().updated({"loss.span": 2.0})
+    message = refusal(margin=0.5)
+    assert "moment_detr.margin" in message
+    assert "qd_detr.margin" in message
+    # A name that no other section has means the published model's.
+    assert Config().updated({"clip_times": "centres"}).univtg.clip_times == "centres"
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -105,6 +116,29 @@ def test_sizes_that_do_not_go_together_are_refused() -> None:
     assert "decoder.queries=10" in refusal(queries=10)
 
 
+@pytest.mark.parametrize("name", ["moment-detr", "qd-detr", "cg-detr", "univtg"])
+def test_sizes_bind_the_chosen_model_only(name: str) -> None:
+    section = name.replace("-", "_")
+    assert f"{section}.heads=8" in refusal(model__name=name, hidden=20)
+    # What RDMF could not be built with is nothing to another model.
+    config = Config().updated({"model.name": name, "hidden": 24, "fusion.heads": 5, "decoder.queries": 2})
+    assert config.model.name == name
+    with pytest.raises(InputError, match=r"fusion\.heads=5"):
+        config.updated({"model.name": "rdmf"})
+
+
+def test_an_unknown_model_gets_the_nearest() -> None:
+    assert "did you mean 'qd-detr'" in refusal(model__name="qddetr")
+
+
+def test_a_configuration_from_before_the_published_models_loads() -> None:
+    values = Config().to_dict()
+    for section in ("moment_detr", "qd_detr", "cg_detr", "univtg"):
+        del values[section]
+    del values["model"]["name"], values["train"]["decay"]
+    assert Config.from_dict(values) == Config()
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("1e-3", 0.001), ("1e-4", 0.0001), ("3E-4", 0.0003), ("0.5", 0.5), ("2", 2.0)]
 )
@@ -158,6 +192,11 @@ def test_presets_are_there() -> None:
 def test_every_preset_loads_and_round_trips(name: str) -> None:
     config = load_config(name)
     assert Config.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("name", ["moment-detr", "qd-detr", "cg-detr", "univtg"])
+def test_a_published_models_preset_is_for_it(name: str) -> None:
+    assert load_config(name).model.name == name
 
 
 def test_the_paper_preset_says_what_the_paper_says() -> None:

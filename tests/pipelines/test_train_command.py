@@ -10,10 +10,21 @@ import pytest
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
 from rdmf_pipelines.cli import main
-from rdmf_pipelines.commands.train import _preset_of
+from rdmf_pipelines.commands.train import _label, _preset_of
 
 SMALL = [
-    *("--set", "hidden=16", "--set", "fusion.blocks=1", "--set", "fusion.scales=2", "--set", "decoder.queries=12", "--set", "decoder.segments=4"),
+    *(
+        "--set",
+        "hidden=16",
+        "--set",
+        "fusion.blocks=1",
+        "--set",
+        "fusion.scales=2",
+        "--set",
+        "decoder.queries=16",
+        "--set",
+        "decoder.segments=4",
+    ),
     *("--set", "decoder.layers=1", "--set", "decoder.runs=2", "--set", "train.epochs=1", "--device", "cpu"),
 ]
 
@@ -117,10 +128,72 @@ def test_list_shows_presets_and_every_setting(capsys: pytest.CaptureFixture[str]
     assert "fusion.kind = literal" in printed
 
 
+PUBLISHED = [
+    *("--set", "hidden=16", "--set", "moment_detr.heads=2", "--set", "moment_detr.feedforward=16"),
+    *("--set", "train.epochs=1", "--device", "cpu"),
+]
+
+
+def test_a_published_model_trains_with_its_own_preset_and_is_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert rdmf("train", "--features", cache, "--model", "moment-detr", *PUBLISHED) == 0
+    captured = capsys.readouterr()
+    assert "settings: preset moment-detr, the model's published settings" in captured.out
+    assert "training moment-detr on" in captured.err
+    run = tmp_path / "runs" / "doors-moment-detr-0"
+    saved = json.loads((run / "config.json").read_text())
+    assert saved["preset"] == "moment-detr"
+    assert saved["config"]["model"]["name"] == "moment-detr"
+    assert (saved["config"]["train"]["lr"], saved["config"]["train"]["decay"]) == (1e-4, "all")
+    assert rdmf("eval", run, "--split", "train") == 0
+    printed = capsys.readouterr().out
+    assert any(line.split("│")[1].strip() == "moment-detr" for line in printed.splitlines() if line.count("│") > 2)
+    assert not any(line.split("│")[1].strip() == "rdmf" for line in printed.splitlines() if line.count("│") > 2)
+
+
+def test_the_model_may_be_a_setting_and_a_preset_may_be_anothers(cache: Path, tmp_path: Path) -> None:
+    by_setting, foreign = tmp_path / "setting", tmp_path / "foreign"
+    options = ["--features", cache, "--quiet", *PUBLISHED]
+    assert rdmf("train", *options, "--out", by_setting, "--set", "model.name=moment-detr") == 0
+    assert rdmf("train", *options, "--out", foreign, "--preset", "qd-detr", "--model", "moment-detr") == 0
+    saved = [json.loads((out / "config.json").read_text()) for out in (by_setting, foreign)]
+    assert [s["preset"] for s in saved] == ["moment-detr", "qd-detr"]
+    assert [s["config"]["model"]["name"] for s in saved] == ["moment-detr"] * 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "label"),
+    [
+        (None, "rdmf", "default"),
+        ("charades", "rdmf", "charades"),
+        ("qd-detr", "qd-detr", "qd-detr"),
+        ("doors-qd-detr", "qd-detr", "qd-detr"),
+        ("charades-qd-detr", "qd-detr", "charades-qd-detr"),
+        ("charades", "qd-detr", "charades-qd-detr"),
+        (None, "qd-detr", "default-qd-detr"),
+    ],
+)
+def test_a_run_is_called_after_what_tells_it_from_others(preset: str | None, model: str, label: str) -> None:
+    assert _label(preset, model, Path("features/doors.h5")) == label
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert rdmf("train", "--help") == 0
     printed = capsys.readouterr().out
-    for option in ("--features", "--preset", "--config", "--set", "--seed", "--seeds", "--resume", "--out", "--list"):
+    for option in (
+        "--features",
+        "--model",
+        "--preset",
+        "--config",
+        "--set",
+        "--seed",
+        "--seeds",
+        "--resume",
+        "--out",
+        "--list",
+    ):
         assert option in printed
 
 
@@ -149,6 +222,9 @@ def test_an_unknown_setting_gets_the_nearest(
         (["--set", "heads=2"], "decoder.heads"),
         (["--preset", "papr"], "did you mean 'paper'"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--model", "qddetr"], "did you mean 'qd-detr'"),
+        (["--model", "qd-detr", "--set", "model.name=rdmf"], "differ"),
+        (["--model", "qd-detr", "--set", "hidden=20"], "qd_detr.heads=8"),
         (["--seeds", "0"], "--seeds"),
         (["--seeds", "two"], "--seeds"),
         (["--set", "train_split=tarin"], "tarin"),
