@@ -155,7 +155,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with torch.serialization.safe_globals([argparse.Namespace]):
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a foreign file makes it meet
-        unsafe = re.search(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+        unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         if unsafe:
             raise InputError(
                 f"{path}: holds a {unsafe[1]}, and reading that could run any code; where it was trained, save "
@@ -239,7 +239,10 @@ def settings_of(checkpoint: Checkpoint, model: str) -> Config:
             overrides[full(name)] = int(checkpoint.state[where[0]].shape[where[1]])
         else:
             overrides[full(name)] = sum(re.fullmatch(where, key) is not None for key in checkpoint.state)
-    return load_config(model if model in presets() else None, None, overrides)
+    try:
+        return load_config(model if model in presets() else None, None, overrides)
+    except InputError as error:
+        raise InputError(f"{checkpoint.path}: {error}") from None
 
 
 def build_authors(checkpoint: Checkpoint, config: Config) -> Grounder:

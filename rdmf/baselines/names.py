@@ -243,16 +243,14 @@ def load_authors(network: nn.Module, state: Mapping[str, Tensor], model: str) ->
     given, own = rename(model, state), network.state_dict()
     missing = sorted(own.keys() - given.keys())
     if missing:
-        raise InputError(f"not a {model} model: {len(missing)} parameters are missing, the first is '{missing[0]}'")
+        raise InputError(f"not a {model} model: '{missing[0]}' is missing, of {len(missing)} in all")
     extra = sorted(given.keys() - own.keys())
     if extra:
-        raise InputError(
-            f"not a {model} model of these settings: {len(extra)} parameters too many, the first is '{extra[0]}'"
-        )
+        raise InputError(f"not a {model} model of these settings: '{extra[0]}' is too many, of {len(extra)} in all")
     odd = [name for name in own if own[name].shape != given[name].shape]
     if odd:
         raise InputError(
-            f"not a {model} model of these settings: {len(odd)} parameters have another shape, the first is "
-            f"'{odd[0]}': {tuple(given[odd[0]].shape)} there, {tuple(own[odd[0]].shape)} here"
+            f"not a {model} model of these settings: '{odd[0]}' is {tuple(given[odd[0]].shape)} there and "
+            f"{tuple(own[odd[0]].shape)} here, as are {len(odd)} in all"
         )
     network.load_state_dict(given)
