@@ -232,3 +232,15 @@ def test_the_curve_is_the_saliency_in_the_unit_interval(highlight: str) -> None:
         curve = model.curve(output)
     assert ((curve >= 0) & (curve <= 1)).all()
     assert curve.argsort().equal(output.saliency.argsort())
+
+
+def test_bfloat16_autocast_changes_little_and_stays_finite() -> None:
+    model, batch = make_model(), make_batch([6, 9, 4])
+    plain = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(batch)
+    assert mixed.saliency.dtype == mixed.answers.reach.dtype == torch.float32
+    torch.testing.assert_close(mixed.saliency[batch.video_mask], plain.saliency[batch.video_mask], atol=0.05, rtol=0)
+    total, _ = model.loss(mixed, batch, make_targets(batch, rated=True))
+    total.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
