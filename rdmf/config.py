@@ -44,7 +44,9 @@ class DataConfig:
         0.0, "augmentation: speed up and slow down stretches of a video at random, log-standard deviation", low=0
     )
     noise: float = _setting(0.0, "augmentation: Gaussian noise on the video features, standard deviation", low=0)
-    normalize: bool = _setting(False, "L2-normalise every feature row before the model")
+    normalize: bool = _setting(
+        False, "L2-normalise every feature row before RDMF (published models: their own section)"
+    )
     allow_missing: bool = _setting(False, "train although some annotated videos have no features in the cache")
 
 
@@ -159,9 +161,7 @@ class LossConfig:
     segment: float = _setting(
         0.3, "weight of the negative log-likelihood of the moment among all segments of the pattern", low=0
     )
-    expected: float = _setting(
-        2.0, "weight of 1 - expected IoU of the pattern's segments with the moment", low=0
-    )
+    expected: float = _setting(2.0, "weight of 1 - expected IoU of the pattern's segments with the moment", low=0)
     span: float = _setting(10.0, "weight of the smooth L1 span loss (Eq. 15)", low=0)
     giou: float = _setting(1.0, "weight of the generalised IoU loss", low=0)
     label: float = _setting(4.0, "weight of the classification loss (Eq. 15)", low=0)

@@ -141,7 +141,7 @@ class QDDETR(DETRGrounder):
         Raises InputError where the features' widths are not those the model was built for.
         """
         self.check_widths(batch)
-        foreign = self.training and len(batch.video) > 1
+        foreign = self.training and self.own.foreign > 0 and len(batch.video) > 1
         answers: Answers = self.network(*prepare(batch, normalize=self.own.normalize), foreign=foreign)
         return answers
 

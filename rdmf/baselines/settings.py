@@ -67,7 +67,12 @@ class TextToVideoConfig(DETRConfig):
 class QDDETRConfig(TextToVideoConfig):
     """QD-DETR (Moon et al. 2023)."""
 
-    foreign: float = setting(1.0, "weight, within the saliency losses, of the pairs with a foreign sentence", low=0)
+    foreign: float = setting(
+        1.0,
+        "weight, within the saliency losses, of what a video is for the next sentence of the batch: nothing; 0: no "
+        "such pairs, in the ranking neither (where sentences are true of many videos they mislead)",
+        low=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Moment-DETR and QD-DETR without reference material: what must hold for any weights, batch and annotation."""
+"""Moment-DETR, QD-DETR and CG-DETR without reference material: what must hold for any weights, batch and annotation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from rdmf.store import InputError
 from rdmf.train.losses import Targets
 
 D_VIDEO, D_TEXT = 7, 5
-MODELS = ("moment-detr", "qd-detr")
+MODELS = ("moment-detr", "qd-detr", "cg-detr")
+#: Losses that a model has beyond saliency and moments.
+MORE = {"cg-detr": {"alignment", "distillation", "apartness"}}
 
 
 def small(name: str, seed: int = 0, **options: Any) -> DETRGrounder:
@@ -37,8 +39,8 @@ def small(name: str, seed: int = 0, **options: Any) -> DETRGrounder:
     section = name.replace("-", "_")
     values: dict[str, Any] = {"model.name": name, "hidden": 16, "dropout": 0.0, "input_dropout": 0.0}
     values |= {f"{section}.{k}": v for k, v in {"heads": 2, "feedforward": 24, "queries": 4}.items()}
-    if name == "qd-detr":
-        values["qd_detr.mask_layout"] = "batch-major"
+    if name != "moment-detr":
+        values[f"{section}.mask_layout"] = "batch-major"
     torch.manual_seed(seed)
     model = build_model(Config().updated(values | options), D_VIDEO, D_TEXT)
     assert isinstance(model, DETRGrounder)
@@ -103,11 +105,13 @@ def test_a_samples_answer_is_its_own(name: str, sizes: list[tuple[int, int]], se
             torch.testing.assert_close(big[b], little[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", MODELS[1:])
 @torch.no_grad()
-def test_the_published_mask_layout_mixes_samples() -> None:
+def test_the_published_mask_layout_mixes_samples(name: str) -> None:
     sizes = [(9, 5), (4, 2), (7, 3)]
     batch = make_batch(sizes)
-    published, meant = (small("qd-detr", **{"qd_detr.mask_layout": m}) for m in ("head-major", "batch-major"))
+    setting = f"{name.replace('-', '_')}.mask_layout"
+    published, meant = (small(name, **{setting: m}) for m in ("head-major", "batch-major"))
     assert (published(batch).saliency - meant(batch).saliency).abs()[batch.video_mask].max() > 1e-4
     for b in range(3):
         one = alone(batch, b)
@@ -156,7 +160,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     targets = window_targets(batch, [[(0.1, 0.5)], [(0.2, 0.4), (0.6, 1.0)], [(0.0, 0.3)]])
     total, parts = model.loss(model(batch), batch, targets)
     total.backward()
-    assert set(parts) == {"saliency", "span", "giou", "label"}
+    assert set(parts) == {"saliency", "span", "giou", "label"} | MORE.get(name, set())
     assert all(torch.isfinite(value) and not value.requires_grad for value in parts.values())
     first = "network.decoder.0.among." if name == "moment-detr" else "network.decoder.layers.0.self_"
     for parameter, p in model.named_parameters():
@@ -180,15 +184,16 @@ def test_every_kind_of_annotation_has_a_loss(name: str) -> None:
     only_saliency = Targets(nothing, nothing[..., 0].bool(), scores, batch.video_mask, rated)
     total, parts = model.loss(model(batch), batch, only_saliency)
     assert torch.isfinite(total)
-    assert set(parts) == {"saliency"}
+    assert set(parts) == {"saliency"} | MORE.get(name, set())
     assert float(parts["saliency"]) > 0
 
 
-def test_one_sample_has_no_foreign_sentence() -> None:
+def test_foreign_sentences_are_for_training_in_company() -> None:
     model = small("qd-detr").train()
     assert model(make_batch([(5, 3)])).foreign is None
     assert model(make_batch([(5, 3), (4, 2)])).foreign.shape == (2, 5)
     assert model.eval()(make_batch([(5, 3), (4, 2)])).foreign is None
+    assert small("qd-detr", **{"qd_detr.foreign": 0.0}).train()(make_batch([(5, 3), (4, 2)])).foreign is None
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -61,6 +61,20 @@ def test_a_checkpoint_file_stands_for_its_run(finished: Path) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in last.model.state_dict().items())
 
 
+def test_a_run_from_before_the_published_models_loads_and_goes_on(
+    cache_path: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    out = train(cache_path, tmp_path / "run", overrides=tiny, quiet=True, stop_after=1)
+    saved = json.loads((out / "config.json").read_text())
+    for section in ("moment_detr", "qd_detr", "cg_detr", "univtg"):
+        del saved["config"][section]
+    del saved["config"]["model"]["name"], saved["config"]["train"]["decay"]
+    (out / "config.json").write_text(json.dumps(saved))
+    assert load_run(out).config.model.name == "rdmf"
+    train(cache_path, out, overrides=tiny, quiet=True, resume=True)
+    assert load_run(out).metrics["epochs"] == 2
+
+
 def test_places_that_hold_no_run(finished: Path, tmp_path: Path) -> None:
     assert "no run at" in refusal(tmp_path / "nowhere")
     (tmp_path / "foreign").mkdir()
