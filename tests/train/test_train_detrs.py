@@ -1,4 +1,4 @@
-"""Moment-DETR, QD-DETR and CG-DETR through the trainer, and back from disk: each kind of annotation, each way of going on."""
+"""The DETR-like models through the trainer, and back from disk: each kind of annotation, each way of going on."""
 
 from __future__ import annotations
 
