@@ -323,7 +323,9 @@ class CGDETR(DETRGrounder):
         return self.config.cg_detr
 
     def forward(self, batch: Batch) -> Answers:
-        """Foreign sentences are read in training only.
+        """Foreign sentences are read in training only; two samples are about one video where the cache has them so.
+
+        (The authors also take two cuts of one YouTube video, told by QVHighlights' names, for one.)
 
         Raises InputError where the features' widths are not those the model was built for.
         """

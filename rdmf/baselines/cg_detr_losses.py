@@ -55,7 +55,7 @@ class Summaries:
 
 
 def masked_average(values: Tensor, mask: Tensor, *, padded: bool) -> Tensor:
-    """Mean of (B, L) values, zero in padding: over the valid places, or (`padded`) over all of them as published."""
+    """Sum of the valid among (B, L) values, over their number, or (`padded`) over that of all places, as published."""
     return (values * mask).sum() / (mask.numel() if padded else mask.sum().clamp_min(1))
 
 
@@ -63,8 +63,8 @@ def focus_loss(share: Tensor, relevant: Tensor, mask: Tensor, *, padded: bool) -
     """Attention should go to words from relevant clips and to dummies from all others: binary cross-entropy.
 
     Args:
-        share: (B, L) attention that goes to words, in [0, 1], 0 in padding. relevant, mask: (B, L) bool.
-        padded: see `masked_average`; the loss itself is counted in padding then.
+        share: (B, L) attention that goes to words, in [0, 1]. relevant, mask: (B, L) bool.
+        padded: the mean is over padding too, as published, where clips attend like any other.
     """
     loss = nn.functional.binary_cross_entropy(share, relevant.to(share.dtype), reduction="none")
     return loss.mean() if padded else masked_average(loss, mask, padded=False)
