@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": ("eval", "evaluate", "Evaluate a run, or anybody's prediction file."),
     "compare": ("compare", "compare", "Several runs, seeds or folds side by side, with paired tests over queries."),
     "ablate": ("ablate", "ablate", "A table of variants, each trained with several seeds; goes on where it stopped."),
+    "report": ("report", "report", "The results page and the README's table, from measured runs only."),
     "predict": ("predict", "predict", "Find the moments of one video that a sentence describes."),
     "import-checkpoint": ("import_checkpoint", "import_checkpoint", "Make a run of a published model's checkpoint."),
     "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),

@@ -1,79 +1,32 @@
-"""Tiny caches with a signal to learn, and settings under which a model learns it in a second or two."""
+"""Runs that were never trained, so that the tests of what is made of runs need no training; and a job's stand-in."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
+from rdmf.config import Config
+from rdmf.store import open_cache
+from rdmf_pipelines.studies.files import write_json
+from rdmf_pipelines.studies.jobs import DONE
+from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
+from rdmf_pipelines.studies.synthetic import SMALL
+from rdmf_pipelines.studies.synthetic import write_synthetic_cache as make_cache
 
-torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
+__all__ = ["FAKE_JOB", "MACHINE", "TINY", "fake_run", "make_cache"]
 
-WORDS = {"alpha": "action", "beta": "object"}
-STRIDE = 2.0
-TINY: dict[str, Any] = {
-    "model.hidden": 16,
-    "model.dropout": 0.0,
-    "model.input_dropout": 0.0,
-    "fusion.blocks": 1,
-    "fusion.scales": 2,
-    "fusion.heads": 2,
-    "fusion.steps": 2,
-    "diffusion.steps": 2,
-    "decoder.queries": 24,
-    "decoder.layers": 1,
-    "decoder.heads": 2,
-    "decoder.runs": 2,
-    "decoder.levels": [0.0, -1.0],
-    "train.epochs": 1,
-    "train.batch": 8,
-    "train.lr": 3e-3,
-    "data.holdout": 0.0,
-    "train.device": "cpu",
-}
-
-
-def make_cache(path: Path, *, train: int = 16, test: int = 6, seed: int = 0, typed: bool = True) -> Path:
-    """A cache of short videos with one query a word; the word names the channel that is high inside its window.
-
-    Splits "train" and "test"; the query's type is the word's, or none where `typed` is False.
-    """
-    rng = np.random.default_rng(seed)
-    videos, queries = [], []
-    for split, count in (("train", train), ("test", test)):
-        for v in range(count):
-            length = int(rng.integers(12, 25))
-            features = 0.2 * rng.standard_normal((length, 6)).astype(np.float32)
-            starts = np.arange(length) * STRIDE
-            vid = f"{split}-{seed}-{v}"
-            for channel, (word, kind) in enumerate(WORDS.items()):
-                size = int(rng.integers(3, max(4, length // 3)))
-                first = int(rng.integers(0, length - size + 1))
-                features[first : first + size, channel] += 3.0
-                window = (first * STRIDE, (first + size) * STRIDE)
-                queries.append(
-                    QueryRecord(
-                        f"{seed}-{len(queries)}", vid, word, split, windows=(window,), kind=kind if typed else ""
-                    )
-                )
-            videos.append(VideoRecord(vid, features, np.stack((starts, starts + STRIDE), 1), length * STRIDE))
-    texts = []
-    for number, word in enumerate(WORDS):
-        tokens = np.zeros((3, 5), np.float32)
-        tokens[0, 0], tokens[2, 1], tokens[1, 2 + number] = 1, 1, 3
-        texts.append(TextRecord(word, tokens))
-    provenance = Provenance(video={"encoder": "made-up", "dim": 6}, text={"encoder": "words", "dim": 5})
-    return write_cache(path, provenance, videos, texts, queries, feature_dtype="float32")
-
-
-def settings() -> list[str]:
-    """`TINY` as `--set` arguments."""
-    return [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+#: As small as a model can be.
+TINY: dict[str, Any] = {**SMALL, "decoder.queries": 24, "decoder.runs": 2, "decoder.levels": [0.0, -1.0], "lr": 3e-3}
+MACHINE = {"processor": "an abacus", "cores": 1, "gpu": None, "torch": "2", "python": "3"}
+#: Takes the place of `rdmf_pipelines.studies.runner.COMMAND`.
+FAKE_JOB = [sys.executable, __file__]
 
 
 def fake_run(
@@ -84,26 +37,24 @@ def fake_run(
     shift: float = 0.0,
     read: bool = True,
     overrides: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Path:
-    """A run directory that was never trained: settings, and scores that are better by `shift` than chance.
+    """A run directory as it is left when the weights were deleted: settings, and scores that rise with `shift`.
 
-    Such a directory is what is left of a run whose weights were deleted to save room.
+    Args:
+        read: also scores read off. overrides: settings over TINY; or all settings as `config`.
     """
-    from rdmf.config import Config
-    from rdmf.store import open_cache
-    from rdmf_pipelines.studies.files import write_json
-    from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
-
-    config = Config().updated({**TINY, **(overrides or {})}).to_dict()
+    config = config or Config().updated({**TINY, **(overrides or {})}).to_dict()
     with open_cache(cache) as opened:
         fingerprint, content = opened.fingerprint, opened.header.sha256[:16] if opened.header else ""
     saved = {"schema": 1, "config": config, "seed": seed, "fingerprint": fingerprint, "features": str(cache)}
     write_json(path / "config.json", {**saved, "video_dim": 6, "text_dim": 5})
-    guess = score_guesses(cache, None, None)["query-blind"]
+    guess = score_guesses(cache, None, cache.with_suffix(".guesses.npz"))["query-blind"]
     rng = np.random.default_rng([seed, int(1000 * shift)])
     values = np.round(rng.random(guess.decoder.shape) * 0.5 + shift, 3)
     values[:4] = values[:4] > 0.35
-    key = {"scoring": SCORING, "weights": "gone", "config": _digest(config), "cache": content, "split": "test"}
+    settings = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    key = {"scoring": SCORING, "weights": "gone", "config": settings, "cache": content, "split": "test"}
     about = {"key": key, "truth": guess.about["truth"], "reading": {"level": 0.5}, "parameters": 12345}
     facts = {"seed": seed, "epochs": 3, "seconds per epoch": 1.5 + seed}
     scores = Scores({**about, **facts}, guess.qids, guess.types, values, values / 2 if read else None)
@@ -111,5 +62,28 @@ def fake_run(
     return path
 
 
-def _digest(config: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+def do_job(path: Path) -> int:
+    """A job done without training. What it does besides is said by the environment:
+
+    FAIL: ends with this error. HANG: waits so many seconds first. DIARY: notes in this file that it ran.
+    """
+    job = json.loads(path.read_text(encoding="utf-8"))
+    if diary := os.environ.get("DIARY"):
+        with Path(diary).open("a", encoding="utf-8") as file:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            file.write(f"{job['folder']}|{visible}|{os.environ['OMP_NUM_THREADS']}\n")
+    time.sleep(float(os.environ.get("HANG", "0")))
+    if (wrong := os.environ.get("FAIL")) and wrong in job["folder"]:
+        print(f"all is well so far\nerror: {wrong} went wrong", file=sys.stderr)
+        return 2
+    # Better without anything the ablations switch off, so that the tables have something to show.
+    changed = sum(part.startswith(("diffusion.", "score.", "fusion.")) for part in job["arguments"])
+    shift = 0.3 - 0.1 * min(changed, 2) + 0.01 * int(job["seed"])
+    folder = fake_run(Path(job["folder"]), Path(job["features"]), seed=job["seed"], shift=shift, config=job["config"])
+    told = {name: job[name] for name in ("config", "seed", "content", "split", "command")}
+    write_json(folder / DONE, {**told, "machine": MACHINE, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(do_job(Path(sys.argv[1])))

@@ -77,11 +77,14 @@ def run_study(study: Study, *, jobs: int | None = None, keep: str = "best", redo
         InputError: `out` holds runs made otherwise (without `redo`), or cannot be written.
         KeyboardInterrupt: stopped; the results of what is finished are written.
     """
+    from rdmf_pipelines.studies.provenance import code
     from rdmf_pipelines.studies.results import collect
+    from rdmf_pipelines.studies.reuse import take_over
     from rdmf_pipelines.studies.runner import gpu_names, parallel, run_jobs
     from rdmf_pipelines.studies.sheet import write_sheet
 
     _refuse_foreign(study, redo)
+    taken = take_over(study, code())
     waiting = [job for job in study.jobs if job.done() is None]
     gpus = gpu_names(str(study.overrides.get("train.device", "auto"))) if waiting else []
     at_once = min(jobs or parallel(gpus), max(1, len(waiting)))
@@ -93,6 +96,8 @@ def run_study(study: Study, *, jobs: int | None = None, keep: str = "best", redo
         f"{'seed' if len(study.seeds) == 1 else 'seeds'}), {done} done, {at_once} at once{on}, in {study.out}",
         flush=True,
     )
+    if taken:
+        print(f"{taken} of them taken from other studies in {study.out.parent}")
     for label, other in study.same.items():
         print(f"left out: {label}, which is the same as {other} under these settings")
     interrupted, failed = False, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ PANELS = ("R1@0.5", "R1@0.7", "mIoU", "saliency mAP")
 INK, FAINT, REFERENCE, OTHERS, READ = "#24292f", "#8c959f", "#1a7f5a", "#3563c4", "#d9731a"
 
 
-def draw(results: Results, path: Path) -> Path:
+def draw(results: Results, path: Path, extra: Sequence[Row] = ()) -> Path:
     """Write the picture as a PNG.
 
     A sweep of one number shows it on the horizontal axis, a panel a metric; any other table has a lane a row. Dots are
     seeds (pooled over folds), the larger mark their mean with its standard deviation, dotted lines the guesses.
+
+    Args:
+        extra: rows without seeds that get a lane too, such as a rule.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    rows = [row for row in results.rows() if row.seeds]
+    rows = [row for row in results.rows() if row.seeds] + ([] if results.about["axis"] else list(extra))
     panels = [name for name in PANELS if any(name in means(row) for row in rows)]
     figure = _sweep(results, rows, panels) if results.about["axis"] else _lanes(results, rows, panels)
     FigureCanvasAgg(figure)
@@ -64,7 +68,7 @@ def _lanes(results: Results, rows: list[Row], panels: list[str]) -> Any:
             axis.errorbar(
                 seeds.mean(), -lane, xerr=spread, fmt="o", color=colour, markersize=5, elinewidth=1.2, zorder=3
             )
-        _guesses(axis, results, metric, upright=True)
+        _guesses(axis, results, metric, [_by_seed(row, metric) for row in rows])
         axis.set_ylim(-len(rows) + 0.5, 0.5)
         axis.set_yticks([-lane for lane in range(len(rows))], [row.label for row in rows] if not number else [])
         axis.tick_params(axis="y", length=0, labelsize=9, colors=INK)
@@ -107,20 +111,26 @@ def _sweep(results: Results, rows: list[Row], panels: list[str]) -> Any:
     return figure
 
 
-def _guesses(axis: Any, results: Results, metric: str, *, upright: bool) -> None:
+def _guesses(axis: Any, results: Results, metric: str, shown: list[Any]) -> None:
+    """Lines where the guesses lie, unless they lie so low that the rows would be squeezed together."""
     from rdmf_pipelines.studies.scoring import METRICS
 
+    known = np.concatenate(shown)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return
+    reach = float(known.min() - max(known.max() - known.min(), 5.0))
     for number, values in enumerate(results.guesses.values()):
         found = values[METRICS.index(metric)]
-        if upright and np.isfinite(found).any():
+        if np.isfinite(found).any() and (place := 100 * float(np.nanmean(found))) >= reach:
             style = (0, (1, 2)) if not number else (0, (3, 2))
-            axis.axvline(100 * float(np.nanmean(found)), color=FAINT, linewidth=1, linestyle=style, zorder=1)
+            axis.axvline(place, color=FAINT, linewidth=1, linestyle=style, zorder=1)
 
 
 def _footer(figure: Any, results: Results, height: float, *, guesses: bool = True) -> None:
     folds, seeds = len(results.queries.folds), len(results.about["seeds"])
     several = f"{folds} folds, " if folds > 1 else ""
-    lines = "; grey lines: guesses without the video (dotted: query-blind, dashed: text-only)" if guesses else ""
+    lines = "; grey lines, where near: guesses (dotted: query-blind, dashed: text-only)" if guesses else ""
     dots = f"{seeds} seed{'s' * (seeds > 1)} on {several}{len(results.queries)} queries"
     text = f"percent; dots: {dots}; green: reference{lines}"
     figure.text(0.01, 0.08 / height, text, fontsize=7.5, color=FAINT, ha="left", va="bottom")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +71,28 @@ class Job:
     def stale(self) -> str | None:
         """Why what lies in the folder is no part of this job; None where it is, or where nothing lies there."""
         for name in (DONE, "config.json"):
-            if not (self.folder / name).is_file():
-                continue
-            saved = read_json(self.folder / name)
-            try:
-                found = Config.from_dict(saved["config"], where=str(self.folder / name)).to_dict()
-            except (InputError, KeyError, TypeError):
-                return "it was made by another rdmf"
-            difference = _first_difference(_indifferent(found), _indifferent(self.config))
-            if difference is None and saved.get("seed") != self.seed:
-                difference = f"seed was {saved.get('seed')}, now {self.seed}"
-            if difference is None and name == DONE and saved.get("content") != self.fold.content:
-                difference = f"{self.fold.features} has changed since"
-            if difference is not None:
-                return difference
+            if (self.folder / name).is_file():
+                saved = read_json(self.folder / name)
+                difference = self._difference(saved if isinstance(saved, dict) else {})
+                if difference is None and name == DONE and saved.get("content") != self.fold.content:
+                    difference = f"{self.fold.features} has changed since"
+                if difference is not None:
+                    return difference
         return None
+
+    def agrees(self, saved: Mapping[str, Any]) -> bool:
+        """Whether a run's config.json or done.json tells of the same settings and seed."""
+        return self._difference(saved) is None
+
+    def _difference(self, saved: Mapping[str, Any]) -> str | None:
+        try:
+            found = Config.from_dict(saved["config"]).to_dict()
+        except (InputError, KeyError, TypeError):
+            return "by another rdmf"
+        difference = _first_difference(_indifferent(found), _indifferent(self.config))
+        if difference is None and saved.get("seed") != self.seed:
+            return f"seed was {saved.get('seed')}, now {self.seed}"
+        return difference
 
     def done(self) -> dict[str, Any] | None:
         """What was noted when it was finished; None where it is not."""
@@ -96,7 +103,11 @@ class Job:
 
     def scores(self) -> Scores | None:
         """Its scores, where it is finished."""
-        return Scores.load(scores_path(self.folder, self.fold.split))
+        return self.scores_in(self.folder)
+
+    def scores_in(self, folder: Path) -> Scores | None:
+        """The scores of this job's split that a run directory holds."""
+        return Scores.load(scores_path(folder, self.fold.split))
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,7 @@ class Study:
     Attributes:
         table: rows. folds: caches. seeds: of every row and fold. out: folder of runs and results.
         preset: the dataset's settings, by name; None: what each cache's notes say. overrides: the user's settings.
+        split: what is scored, where it was named.
         jobs: every row, fold and seed, rows of the first seed first. same: {label: label of the row it equals}.
     """
 
@@ -115,6 +127,7 @@ class Study:
     out: Path
     preset: str | None
     overrides: dict[str, Any]
+    split: str | None = None
     jobs: tuple[Job, ...] = ()
     same: dict[str, str] = field(default_factory=dict)
 
@@ -124,7 +137,10 @@ class Study:
         preset = ["--preset", self.preset] if self.preset else []
         changes = [part for name, value in self.overrides.items() for part in ("--set", f"{name}={_yaml(value)}")]
         seeds = ["--seeds", str(len(self.seeds)), *(["--seed", str(self.seeds[0])] if self.seeds[0] else [])]
-        return [*caches, "--table", self.table.name, *preset, *changes, *seeds, "--out", str(self.out)]
+        rows = [part for name in self.table.asked for part in ("--row", name)]
+        split = ["--split", self.split] if self.split else []
+        table = ["--table", self.table.name, *rows]
+        return [*caches, *table, *preset, *changes, *split, *seeds, "--out", str(self.out)]
 
     def command(self) -> str:
         """The `rdmf ablate` command line, for a shell."""
@@ -155,11 +171,10 @@ def make_study(
     load_config(preset, None, given)  # refuses unknown names before anything else
     if "model.name" in _full_names(given):
         raise InputError("--set model.name: a table's rows choose their models; use `rdmf train --model` for one run")
-    study = Study(table, folds, tuple(seeds), out, preset, given)
+    study = Study(table, folds, tuple(seeds), out, preset, given, split)
     rows, same = _distinct(study)
     jobs = tuple(_job(study, row, fold, seed) for seed in seeds for fold in folds for row in rows)
-    kept = Table(table.name, table.title, tuple(rows), table.reference, table.axis, table.reading)
-    return Study(kept, folds, tuple(seeds), out, preset, given, jobs, same)
+    return replace(study, table=replace(table, rows=tuple(rows)), jobs=jobs, same=same)
 
 
 def _fold(path: Path, split: str | None) -> Fold:

@@ -52,6 +52,7 @@ def code() -> str:
     digest = hashlib.sha256()
     root = Path(str(rdmf.__file__)).parent
     for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".yaml", ".c"):
+        # Presets are left out: a run's settings are known from its configuration.
+        if path.suffix in (".py", ".c"):
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:10]

@@ -263,7 +263,7 @@ def _line(job: Job, scores: Scores, done: Mapping[str, Any]) -> dict[str, Any]:
             found = values[METRICS.index(name)] if values is not None else np.array([np.nan])
             line[prefix + name] = round(100 * float(np.nanmean(found)), 3) if np.isfinite(found).any() else None
     level = about.get("reading", {}).get("level")
-    facts = {name: about.get(name) for name in ("parameters", "epochs", "seconds per epoch")}
+    facts = {name: about.get(name) for name in ("parameters", "epochs", "seconds per epoch", "seconds")}
     gpu = done["machine"].get("gpu") or done["machine"].get("processor")
     told = {"device": gpu, "code": done["code"], "finished": done["finished"], "command": done["command"]}
     return {**line, "level": level, **facts, **told}

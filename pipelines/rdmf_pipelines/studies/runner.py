@@ -18,6 +18,8 @@ from rdmf_pipelines.studies.jobs import Job
 #: Seconds between looks at the processes, of silence before saying what runs, and before a stopped one is killed.
 LOOK, SILENCE, PATIENCE = 0.1, 60.0, 10.0
 LOG = "log.txt"
+#: What does one job, given the file that describes it.
+COMMAND = [sys.executable, "-m", "rdmf_pipelines.studies.job"]
 
 
 @dataclass
@@ -125,7 +127,7 @@ def _start(job: Job, slot: int, at_once: int, gpus: Sequence[str], keep: str) ->
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     log = (job.folder / LOG).open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "rdmf_pipelines.studies.job", str(job.folder / "job.json")],
+        [*COMMAND, str(job.folder / "job.json")],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

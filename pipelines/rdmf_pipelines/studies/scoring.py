@@ -233,6 +233,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "seed": run.metrics.get("seed"),
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "epochs": run.metrics.get("epochs", len(history)),
+        "seconds": run.metrics.get("seconds"),
         "seconds per epoch": round(float(np.median(seconds)), 3) if seconds else None,
     }
 

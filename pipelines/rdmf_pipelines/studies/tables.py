@@ -7,7 +7,7 @@ The tables have the shape of the paper's: the values in their rows are the paper
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rdmf.store import InputError
@@ -43,6 +43,7 @@ class Table:
         rows: in the order shown. reference: label of the row that the others are tested against.
         axis: what `x` of the rows is, where the table is a sweep of one number.
         reading: also show every row with its moments read off the saliency.
+        asked: the rows that were asked for by name; empty for all.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Table:
     reference: str
     axis: str = ""
     reading: bool = False
+    asked: tuple[str, ...] = ()
 
     def chosen(self, names: list[str]) -> Table:
         """The same with some of the rows; the reference is then the first of them unless it is among them.
@@ -68,7 +70,8 @@ class Table:
         rows = tuple(row for row in self.rows if not names or row.label in wanted)
         labels = [row.label for row in rows]
         reference = self.reference if self.reference in labels else labels[0]
-        return Table(self.name, self.title, rows, reference, self.axis, self.reading)
+        asked = tuple(row.slug for row in rows) if names else ()
+        return replace(self, rows=rows, reference=reference, asked=asked)
 
 
 def _sweep(label: str, setting: str, values: tuple[int, ...]) -> tuple[TableRow, ...]:

@@ -1,0 +1,191 @@
+"""`rdmf report`: the results page and the README's block, from measured studies only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rdmf_pipelines.studies.page import Section
+    from rdmf_pipelines.studies.plan import Plan
+    from rdmf_pipelines.studies.rules import Rule
+
+PLAN = Path("docs/results.yaml")
+
+
+def report(
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Folder that rdmf ablate wrote; repeatable. Instead of a plan.")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="What belongs on the page; default docs/results.yaml.")] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="First run all that the plan asks for and is not done yet.")
+    ] = False,
+    short: Annotated[
+        bool,
+        typer.Option("--short", help="With --run: a minute's worth of the plan, on made-up caches, in results/short."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The page; default as the plan says, else docs/results.md.")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(help="Replace the block between the marks in this file; default as the plan says.")
+    ] = None,
+    rule: Annotated[
+        list[Path] | None, typer.Option(help="Scores of a rule without learning (JSON); repeatable.")
+    ] = None,
+    notes: Annotated[Path | None, typer.Option(help="Markdown to include as it is; default as the plan says.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write it although something is missing, and say what.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="With --run: as rdmf ablate --jobs.")] = None,
+    keep: Annotated[str, typer.Option(help="With --run: as rdmf ablate --keep.")] = "best",
+) -> None:
+    """Write docs/results.md, its plots and lists of runs, and the README's top lines. Measured runs only.
+
+    `rdmf report --run` regenerates everything: it makes the caches that are absent, trains what is not trained yet and
+    goes on where it was stopped.
+    """
+    import shlex
+
+    from rdmf.store import InputError
+    from rdmf_pipelines.studies.page import Page, link_from, marked, replace_block
+    from rdmf_pipelines.studies.plan import Plan
+
+    if results and (plan is not None or run):
+        raise InputError("--results takes folders as they are; leave out --plan and --run, or --results")
+    if short and not run:
+        raise InputError("--short goes with --run")
+    said = ["rdmf", "report"]
+    code = 0
+    if results:
+        absent, sections = _sections([(path, "", None) for path in results])
+        said += [part for path in results for part in ("--results", str(path))]
+        planned = Plan(Path(), ())
+    else:
+        planned = Plan.read(plan or PLAN)
+        said += ["--plan", str(plan or PLAN), "--run"]
+        if short:
+            planned = planned.short()
+            _make_short(planned)
+            said.append("--short")
+        if run:
+            code = _run(planned, jobs, keep)
+        absent, sections = _sections([(s.out, s.title, s.headline) for s in planned.studies])
+    rules, no_rules = _rules([*planned.rules, *(rule or [])])
+    words, no_notes = _notes(notes or planned.notes)
+    absent += no_rules + no_notes
+    if absent and not partial:
+        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+        raise InputError(f"nothing written: {absent[0]}{more}; run it, or write what there is with --partial")
+    if not sections:
+        raise InputError("nothing written: no study has any results yet")
+    target, block_in = out or planned.out, readme or planned.readme
+    if block_in is not None:
+        marked(block_in)
+    page = Page(sections, rules, words, shlex.join(said), planned.files, absent)
+    page.write(target)
+    print(f"{target}, with its plots and lists of runs in {target.with_suffix('')}")
+    if block_in is not None:
+        replace_block(block_in, page.block(link_from(block_in, target)))
+        print(f"{block_in}: block of results replaced")
+    if code:
+        raise typer.Exit(code)
+
+
+def _sections(places: Sequence[tuple[Path, str, bool | None]]) -> tuple[list[str], list[Section]]:
+    """What is missing in words, and the studies that have results. Headline None: where the table compares models."""
+    from rdmf.store import InputError
+    from rdmf_pipelines.studies.page import Section
+    from rdmf_pipelines.studies.results import Results
+
+    absent, sections = [], []
+    for path, title, headline in places:
+        try:
+            results = Results.load(path)
+        except InputError as error:
+            absent.append(str(error))
+            continue
+        if results.missing:
+            absent.append(
+                f"{path}: {len(results.missing)} of {results.about['runs']} runs, the first is {results.missing[0]}"
+            )
+        if results.runs:
+            chosen = bool(results.about["reading"]) if headline is None else headline
+            sections.append(Section(title, chosen, results))
+    return absent, sections
+
+
+def _rules(paths: Sequence[Path]) -> tuple[list[Rule], list[str]]:
+    from rdmf_pipelines.studies.rules import Rule
+
+    there = [path for path in dict.fromkeys(paths) if path.is_file()]
+    return [Rule.read(path) for path in there], [f"{path} (a rule's scores)" for path in paths if path not in there]
+
+
+def _notes(path: Path | None) -> tuple[str, list[str]]:
+    from rdmf.store import InputError
+
+    if path is None:
+        return "", []
+    if not path.is_file():
+        return "", [f"{path} (the notes)"]
+    try:
+        return path.read_text(encoding="utf-8"), []
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text") from None
+
+
+def _run(plan: Plan, jobs: int | None, keep: str) -> int:
+    """Make what is absent and run the studies; 1 where a run failed."""
+    from rdmf.store import InputError
+    from rdmf_pipelines.commands.ablate import run_study
+    from rdmf_pipelines.studies.job import KEEP
+
+    if keep not in KEEP:
+        raise InputError(f"--keep {keep}: one of {', '.join(KEEP)}")
+    for path, command in plan.files.items():
+        if not path.exists():
+            _make(path, command)
+    studies = [study.make() for study in plan.studies]
+    codes = []
+    for number, study in enumerate(studies, start=1):
+        print(f"\n{number} of {len(studies)}  {study.command()}", flush=True)
+        codes.append(run_study(study, jobs=jobs, keep=keep))
+    return max(codes)
+
+
+def _make(path: Path, command: list[str]) -> None:
+    """Run the command that makes a file."""
+    import shlex
+    import subprocess
+
+    from rdmf.store import InputError
+
+    own = {"rdmf": [sys.executable, "-m", "rdmf_pipelines.cli"], "python": [sys.executable]}
+    if not command or command[0] not in own:
+        raise InputError(
+            f"{path}: its command in the plan must begin with rdmf or python, found '{shlex.join(command)}'"
+        )
+    print(f"making {path}: {shlex.join(command)}", flush=True)
+    code = subprocess.run([*own[command[0]], *command[1:]], check=False).returncode
+    # 1 means done, with failures that were listed: a cache of all videos that could be read.
+    if code not in (0, 1) or not path.exists():
+        raise InputError(f"{path} was not made (exit code {code}): {shlex.join(command)}")
+
+
+def _make_short(plan: Plan) -> None:
+    """The caches that the short version runs on, and the README that it writes into."""
+    from rdmf_pipelines.studies.page import BEGIN, END
+    from rdmf_pipelines.studies.synthetic import write_synthetic_cache
+
+    caches = dict.fromkeys(path for study in plan.studies for path in study.features)
+    for number, path in enumerate(caches):
+        if not path.exists():
+            write_synthetic_cache(path, seed=number)
+    if plan.readme is not None:
+        plan.readme.parent.mkdir(parents=True, exist_ok=True)
+        plan.readme.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")

@@ -1,0 +1,298 @@
+"""`rdmf ablate`: what is run, what is left when it is stopped, what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studies_samples import FAKE_JOB, fake_run, make_cache
+
+from rdmf_pipelines.cli import main
+from rdmf_pipelines.studies import runner
+from rdmf_pipelines.studies.results import Results
+from rdmf_pipelines.studies.scoring import METRICS
+
+FOLDS = ("--features", "fold1.h5", "--features", "fold2.h5")
+SMALL = ("--set", "model.hidden=16", "--set", "epochs=2", "--set", "train.device=cpu")
+ONE = ("ablate", "--features", "fold1.h5", "--table", "components", "--row", "full", *SMALL, "--seeds", "1")
+#: 2 rows, 2 folds.
+STUDY = ("ablate", *FOLDS, "--table", "components", "--row", "full", "--row", "without IoU head", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("caches")
+    for i in (1, 2):
+        make_cache(folder / f"fold{i}.h5", train=4, test=4, seed=i)
+    return folder
+
+
+@pytest.fixture
+def place(caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the two caches, where jobs are done without training."""
+    for path in caches.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "COMMAND", FAKE_JOB)
+    monkeypatch.setattr(runner, "LOOK", 0.02)
+    monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
+    return tmp_path
+
+
+def rdmf(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def ran(place: Path) -> list[list[str]]:
+    """(folder, GPU, threads) of each job that was run."""
+    diary = place / "diary"
+    return [line.split("|") for line in diary.read_text().splitlines()] if diary.exists() else []
+
+
+def test_a_study_from_beginning_to_end(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rdmf(*STUDY, "--seeds", 2, "--jobs", 2, "--out", "study") == 0
+    printed = capsys.readouterr().out
+    assert "8 runs (2 rows, 2 folds, 2 seeds), 0 done, 2 at once, in study" in printed
+    assert "[8/8]" in printed
+    assert "R1@0.5" in printed
+
+    with (place / "study/results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 8
+    assert {(line["row"], line["fold"], line["seed"]) for line in lines} == {
+        (row, fold, seed) for row in ("full", "without IoU head") for fold in ("fold1", "fold2") for seed in "01"
+    }
+    assert shlex.split(lines[0]["command"])[:2] == ["rdmf", "train"]
+    assert "--set loss.iou=0" in next(line["command"] for line in lines if line["row"] == "without IoU head")
+
+    results = Results.load(place / "study")
+    assert results.decoder.shape == results.reading.shape == (2, 2, len(METRICS), 16)
+    one = 100 * results.decoder[1, 1, METRICS.index("mIoU"), 8:].mean()  # row 1, seed 1, fold 2
+    (line,) = (r for r in lines if (r["row"], r["fold"], r["seed"]) == ("without IoU head", "fold2", "1"))
+    assert float(line["mIoU"]) == pytest.approx(one, abs=1e-3)
+
+    page = (place / "study/table.md").read_text()
+    for part in (
+        "| full | 2 |",
+        "| query-blind |",
+        "| text-only |",
+        "By fold",
+        "By query type",
+        "an abacus",
+        "p <0.001",
+    ):
+        assert part in page
+    assert "Incomplete" not in page
+    assert (place / "study/plot.png").read_bytes().startswith(b"\x89PNG")
+
+    # Again: nothing is left to do, and the page is the same.
+    assert rdmf(*STUDY, "--seeds", 2, "--out", "study") == 0
+    assert len(ran(place)) == 8
+    assert (place / "study/table.md").read_text() == page
+    # One seed more: only its runs.
+    assert rdmf(*STUDY, "--seeds", 3, "--out", "study") == 0
+    assert [Path(folder).name for folder, *_ in ran(place)[8:]] == ["seed-2"] * 4
+    # The command on the page does the same.
+    command = (place / "study/table.md").read_text().partition("```sh\n")[2].partition("\n")[0]
+    assert rdmf(*shlex.split(command)[1:]) == 0
+    assert len(ran(place)) == 12
+
+
+def test_a_failed_job_is_named_and_stops_no_other(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAIL", "without-iou-head/fold2")
+    assert rdmf(*STUDY, "--seeds", 1, "--jobs", 1, "--out", "study") == 1
+    said = capsys.readouterr()
+    assert "failed: without IoU head · fold2 · seed 0: without-iou-head/fold2 went wrong (exit code 2, " in said.err
+    assert len(ran(place)) == 4
+    page = (place / "study/table.md").read_text()
+    assert "**Incomplete: 1 of 4 runs are missing** (without IoU head · fold2 · seed 0)" in page
+    # The next time it is all that is run.
+    monkeypatch.delenv("FAIL")
+    assert rdmf(*STUDY, "--seeds", 1, "--out", "study") == 0
+    assert len(ran(place)) == 5
+    assert "Incomplete" not in (place / "study/table.md").read_text()
+
+
+def test_stopped_by_a_signal_it_leaves_no_process_and_goes_on(place: Path, caches: Path) -> None:
+    environment = {**os.environ, "HANG": "60", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    start = f"from rdmf_pipelines.studies import runner; runner.COMMAND = {FAKE_JOB!r}\n"
+    start += "from rdmf_pipelines.cli import main; import sys; main(sys.argv[1:])"
+    arguments = [*STUDY, "--seeds", "1", "--jobs", "2", "--out", "study"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    waited = time.monotonic()
+    while len(ran(place)) < 2 and time.monotonic() - waited < 120:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"stopped: 0 of 4 runs are done; the same command goes on" in out
+    assert b"Traceback" not in err
+    alive = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(place / "study") not in alive
+    assert "studies_samples.py study/" not in alive
+    # What the stopped ones left is no hindrance.
+    assert rdmf(*ONE, "--out", "study") == 0
+
+
+def test_jobs_are_spread_over_gpus_and_cores(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    on_gpus = [part for part in STUDY if part != "train.device=cpu"]
+    on_gpus[-1:] = []  # the --set before it
+    monkeypatch.setenv("HANG", "0.3")
+    assert rdmf(*on_gpus, "--seeds", 1, "--out", "study") == 0
+    assert {gpu for _, gpu, _ in ran(place)} == {"4", "7"}
+    assert {threads for *_, threads in ran(place)} == {"1"}
+
+
+def test_what_was_made_otherwise_is_refused_until_redone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = (*ONE, "--out", "study")
+    assert rdmf(*study) == 0
+    changed = (*study, "--set", "train.lr=0.5")
+    assert rdmf(*changed) == 2
+    said = capsys.readouterr().err
+    assert "seed-0 was made otherwise: train.lr was" in said
+    assert "now 0.5" in said
+    other = ("--table", "kinetics", "--row", "f-0.04-k-0.06")
+    assert rdmf("ablate", "--features", "fold1.h5", *SMALL, *other, "--seeds", "1", "--out", "study") == 2
+    assert "study holds the table components" in capsys.readouterr().err
+    assert rdmf(*changed, "--redo") == 0
+    assert len(ran(place)) == 2
+    # Another cache under the same name is noticed too.
+    (place / "fold1.h5").unlink()
+    make_cache(place / "fold1.h5", train=4, test=4, seed=9)
+    assert rdmf(*changed) == 2
+    assert "fold1.h5 has changed since" in capsys.readouterr().err
+
+
+def test_runs_of_another_study_beside_it_are_taken_over(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--features", "fold1.h5", *SMALL, "--seeds", "1")
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "c0de")
+    assert rdmf("ablate", *common, "--table", "components", "--row", "full", "--out", "all/one") == 0
+    assert rdmf("ablate", *common, "--table", "rd-steps", "--row", "n-5", "--row", "n-1", "--out", "all/two") == 0
+    assert "1 of them taken from other studies in all" in capsys.readouterr().out
+    assert len(ran(place)) == 2  # full, and N = 1; N = 5 is full
+    one, two = Results.load(place / "all/one"), Results.load(place / "all/two")
+    np.testing.assert_array_equal(one.decoder[0], two.decoder[two.labels.index("N = 5")])
+    # Made by other code, they are not.
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "0ther")
+    assert rdmf("ablate", *common, "--table", "kinetics", "--row", "f-0.04-k-0.06", "--out", "all/three") == 0
+    assert len(ran(place)) == 3
+
+
+def test_rows_that_are_the_same_under_the_settings_are_run_once(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rdmf("ablate", *FOLDS, "--table", "components", *SMALL, "--set", "decoder.runs=0", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "left out: decoder without pattern runs, which is the same as full" in printed
+    assert "decoder-without-pattern-runs" not in printed
+    assert ran(place) == []
+
+
+def test_the_table_of_models_gives_each_its_own_preset(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ("ablate", "--features", "fold1.h5", "--table", "models", "--seeds", "1", "--set", "train.epochs=1")
+    assert rdmf(*lines, "--preset", "joined", "--dry-run") == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rdmf train")]
+    made = {}
+    for command in commands:
+        words = shlex.split(command)
+        model = words[words.index("--model") + 1] if "--model" in words else "rdmf"
+        made.setdefault(model, []).append(words[words.index("--preset") + 1])
+        assert words[words.index("--set") + 1] == "train.epochs=1"
+    assert made.pop("rdmf") == ["joined", "paper"]
+    assert set(made) == {"moment-detr", "qd-detr", "cg-detr", "univtg"}
+    for model, presets in made.items():
+        assert presets[0].endswith(model)
+
+
+def test_one_real_job(caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained, scored, noted and tidied by the process that `COMMAND` names."""
+    monkeypatch.chdir(caches)
+    study = ("ablate", "--features", "fold1.h5", "--table", "roles", "--row", "video activator, order none", *SMALL)
+    small = ("--set", "decoder.layers=1", "--set", "epochs=1")
+    assert rdmf(*study, *small, "--seeds", "1", "--keep", "none", "--out", tmp_path / "study") == 0
+    results = Results.load(tmp_path / "study")
+    assert np.isfinite(results.decoder).all()
+    assert np.isfinite(results.reading).all()
+    (line,) = results.runs
+    assert int(line["parameters"]) > 1000
+    assert float(line["seconds per epoch"]) > 0
+    folder = tmp_path / "study/runs/video-activator-order-none/fold1/seed-0"
+    assert not list(folder.glob("*.safetensors"))
+    assert not (folder / "resume.pt").exists()
+    # Nothing but the scores is left, and that is enough.
+    (tmp_path / "study/table.md").unlink()
+    assert rdmf(*study, *small, "--seeds", "1", "--keep", "none", "--out", tmp_path / "study") == 0
+    assert (tmp_path / "study/table.md").exists()
+
+
+def test_the_list_of_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rdmf("ablate", "--list") == 0
+    printed = capsys.readouterr().out
+    for part in ("kinetics: ", "fusion.kill=0.08", "--model univtg", "(reference)"):
+        assert part in printed
+    assert rdmf("ablate", "--list", "--table", "roles") == 0
+    assert "kinetics" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "tells"),
+    {
+        "ablate": "say which cache and which table",
+        "ablate --features fold1.h5": "say which cache and which table",
+        "ablate --features fold1.h5 --table model": "did you mean 'models'?",
+        "ablate --features nowhere.h5 --table models": "no feature cache at nowhere.h5",
+        "ablate --features fold1.h5 --features other/fold1.h5 --table models": "two caches are called fold1",
+        "ablate --features fold1.h5 --table models --row ours": "no row 'ours'",
+        "ablate --features fold1.h5 --table models --set epocs=1": "did you mean",
+        "ablate --features fold1.h5 --table models --set epochs=none": "expected a whole number",
+        "ablate --features fold1.h5 --table models --set model.name=univtg": "a table's rows choose their models",
+        "ablate --features fold1.h5 --table models --preset no": "unknown preset 'no'",
+        "ablate --features fold1.h5 --table models --split tset": "no split 'tset'",
+        "ablate --features fold1.h5 --table models --keep some": "--keep some: one of all, best, none",
+        "ablate --features fold1.h5 --table models --seeds 0": "--seeds",
+        "ablate --features fold1.h5 --table models --out fold2.h5": "fold2.h5 is a file",
+        "ablate --features fold1.h5 --table models --list --table x": "there is no table 'x'",
+    }.items(),
+)
+def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "other").mkdir()
+    make_cache(place / "other/fold1.h5", train=1, test=1)
+    assert rdmf(*line.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert tells in said
+    assert ran(place) == []
+
+
+def test_a_study_can_be_compared_like_any_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rdmf(*STUDY, "--seeds", 1, "--out", "study") == 0
+    other = fake_run(place / "mine", place / "fold1.h5", seed=0)
+    capsys.readouterr()
+    assert rdmf("compare", "study/runs", "--json", "c.json") == 0
+    values = json.loads((place / "c.json").read_text())
+    assert [row["seeds"] for row in values["rows"][:2]] == [[0], [0]]
+    expected = Results.load(place / "study").values()
+    found = {row["model"]: row["metrics"] for row in values["rows"]}
+    assert found["study/runs/full/fold*"] == expected["rows"][0]["metrics"]
+    assert rdmf("compare", "study/runs", other) == 2

@@ -1,0 +1,329 @@
+"""`rdmf report`: from measured studies only, whole or marked, into the page and the README's block."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from studies_samples import FAKE_JOB, make_cache
+
+from rdmf_pipelines.cli import main
+from rdmf_pipelines.studies import runner
+from rdmf_pipelines.studies.layout import as_values
+from rdmf_pipelines.studies.page import BEGIN, END, verdict
+from rdmf_pipelines.studies.plan import Plan
+from rdmf_pipelines.studies.results import Results
+from rdmf_pipelines.studies.rules import Rule
+from rdmf_pipelines.studies.scoring import METRICS
+
+SETTINGS = {"model.hidden": 16, "train.epochs": 1, "train.device": "cpu"}
+README = f"# Mine\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+
+
+def rdmf(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def write_plan(place: Path, **changes: object) -> Path:
+    study = {"title": "Made up", "set": SETTINGS, "seeds": 1}
+    models = {**study, "out": "all/models", "features": ["fold1.h5", "fold2.h5"], "table": "models", "headline": True}
+    steps = {**study, "out": "all/steps", "features": ["fold1.h5"], "table": "rd-steps", "rows": ["n-1", "n-5"]}
+    plan = {
+        "files": {"all/rule.json": "python make_rule.py"},
+        "studies": [{**models, "rows": ["rdmf", "qd-detr"]}, steps],
+        "rules": ["all/rule.json"],
+        "notes": "notes.md",
+        "out": "docs/results.md",
+        "readme": "README.md",
+        **changes,
+    }
+    path = place / "plan.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in plan.items() if value is not None}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folds")
+    for i in (1, 2):
+        make_cache(folder / f"fold{i}.h5", train=4, test=4, seed=i)
+    return folder
+
+
+def furnish(place: Path, folds: Path) -> None:
+    """A folder with two caches, a README, notes, and a script that scores a rule."""
+    for path in folds.iterdir():
+        (place / path.name).symlink_to(path)
+    (place / "README.md").write_text(README)
+    (place / "notes.md").write_text("## What did not help\n\nWishing | hoping <b>hard</b>.\n")
+    rule: dict[str, Any] = {"label": "rule", "about": "a coin", "command": "python make_rule.py", "folds": {}}
+    for i in (1, 2):
+        qids = [f"{i}-{q}" for q in range(8, 16)]
+        rule["folds"][f"fold{i}"] = {"qid": qids, "metrics": {name: [0.9] * 8 for name in ("R1@0.5", "mIoU")}}
+    (place / "all").mkdir()
+    script = f"from pathlib import Path\nPath('all/rule.json').write_text({json.dumps(rule)!r})\n"
+    (place / "make_rule.py").write_text(script)
+
+
+@pytest.fixture(autouse=True)
+def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "COMMAND", FAKE_JOB)
+    monkeypatch.setattr(runner, "LOOK", 0.02)
+
+
+@pytest.fixture
+def place(folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    furnish(tmp_path, folds)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(folds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Such a folder in which the whole plan was run and reported, and what was printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    furnish(folder, folds)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(folder)
+        patch.setattr(runner, "COMMAND", FAKE_JOB)
+        patch.setattr(runner, "LOOK", 0.02)
+        write_plan(folder)
+        assert rdmf("report", "--plan", "plan.yaml", "--run") == 0
+    return folder, printed.getvalue()
+
+
+@pytest.fixture
+def measured(finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be spoilt."""
+    shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_one_command_makes_everything(
+    finished: tuple[Path, str], measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, plan = measured, "plan.yaml"
+    assert "making all/rule.json: python make_rule.py" in finished[1]
+    page = (place / "docs/results.md").read_text()
+    for part in (
+        "## Made up: Models (Tables 1 to 3 of the paper)",
+        "## Made up: Steps N of the reaction-diffusion system",
+        "| rule |  | - | 90.0 |",
+        "*rule*: a coin.",
+        "| qd-detr, read off |",
+        "Does rdmf win?",
+        "rule (+",
+        "Wishing | hoping <b>hard</b>.",
+        "python make_rule.py",
+        f"rdmf report --plan {plan} --run",
+        "rdmf ablate --features fold1.h5 --features fold2.h5 --table models --row rdmf --row qd-detr",
+        "an abacus (1 cores)",
+        "2026-01-02",
+    ):
+        assert part in page, part
+    for name in ("models", "steps"):
+        assert f"](results/{name}.png)" in page
+        assert (place / f"docs/results/{name}.png").read_bytes().startswith(b"\x89PNG")
+        lines = (place / f"docs/results/{name}.csv").read_text()
+        assert lines == (place / f"all/{name}/results.csv").read_text()
+
+    readme = (place / "README.md").read_text()
+    assert readme.startswith("# Mine\n\nbefore\n\n")
+    assert readme.endswith(f"{END}\n\nafter\n")
+    assert "old" not in readme
+    assert "| **rdmf** |" in readme
+    assert "[docs/results.md](docs/results.md)" in readme
+    assert "reaction-diffusion system" not in readme  # only what is a headline
+
+    # Nothing is run again, nothing changes.
+    capsys.readouterr()
+    assert rdmf("report", "--plan", plan, "--run") == 0
+    assert "making" not in capsys.readouterr().out
+    assert (place / "docs/results.md").read_text() == page
+    assert (place / "README.md").read_text() == readme
+    # The same without a plan, of one of the folders.
+    assert rdmf("report", "--results", "all/steps", "--out", "one.md") == 0
+    assert "Steps N" in (place / "one.md").read_text()
+
+
+def test_what_is_missing_is_refused_or_marked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = write_plan(place, rules=None, files=None)
+    assert rdmf("report", "--plan", plan) == 2
+    assert "nothing written: all/models holds no results" in capsys.readouterr().err
+    assert rdmf("report", "--plan", plan, "--partial") == 2
+    assert "no study has any results" in capsys.readouterr().err
+    assert not (place / "docs").exists()
+    assert (place / "README.md").read_text() == README
+
+    steps = ("ablate", "--features", "fold1.h5", "--table", "rd-steps", "--row", "n-1", "--row", "n-5")
+    settings = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
+    assert rdmf(*steps, *settings, "--seeds", 1, "--out", "all/steps") == 0
+    assert rdmf("report", "--plan", plan) == 2
+    assert rdmf("report", "--plan", plan, "--partial") == 0
+    for path in ("docs/results.md", "README.md"):
+        text = (place / path).read_text()
+        assert "**Incomplete.** Not there yet:" in text
+        assert "- all/models holds no results" in text
+
+
+def test_a_failed_run_leaves_the_page_unwritten(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAIL", "qd-detr/fold2")
+    plan = write_plan(place, rules=None, files=None)
+    assert rdmf("report", "--plan", plan, "--run") == 2
+    said = capsys.readouterr().err
+    assert "qd-detr/fold2 went wrong" in said
+    assert "all/models: 1 of 4 runs, the first is qd-detr · fold2 · seed 0" in said
+    assert not (place / "docs").exists()
+    assert rdmf("report", "--plan", plan, "--run", "--partial") == 1
+    assert "**Incomplete: 1 of 4 runs are missing**" in (place / "docs/results.md").read_text()
+
+
+def test_the_verdict_says_what_is_lost_and_what_is_open(measured: Path) -> None:
+    results = Results.load(measured / "all/models")
+    reference = results.row("rdmf")
+
+    def against(shift: float, noise: float) -> str:
+        rival = results.row("qd-detr")
+        scattered = noise * np.resize([1.0, -1.0], rival.values.shape)
+        rival.values[:] = reference.values + shift + scattered
+        return "\n".join(verdict(as_values([reference, rival], results.queries, reference), results))
+
+    assert "- mIoU: above every other model and rule (largest p <0.001)." in against(-0.1, 0.001)
+    assert "- mIoU: not above qd-detr (+10.0, p <0.001); above all others." in against(0.1, 0.001)
+    assert "- mIoU: above but not surely: qd-detr (-1.0, p " in against(-0.01, 0.2)
+    assert "not above qd-detr (+0.0, p 1.00)" in against(0, 0)
+
+
+def test_a_rule_that_answers_other_queries_takes_no_row(measured: Path) -> None:
+    queries = Results.load(measured / "all/models").queries
+    rule = Rule.read(measured / "all/rule.json")
+    row = rule.row(queries)
+    assert row is not None
+    assert row.of("mIoU")[0].tolist() == [0.9] * 16
+    assert np.isnan(row.of("mAP")).all()
+    assert row.values.shape == (1, len(METRICS), 16)
+    del rule.folds["fold2"]["2-9"]
+    assert rule.row(queries) is None
+
+
+def test_the_short_version_needs_nothing_but_the_plan(place: Path) -> None:
+    for path in place.glob("*.h5"):
+        path.unlink()
+    plan = write_plan(place)
+    assert rdmf("report", "--plan", plan, "--run", "--short") == 0
+    page = (place / "results/short/docs/results.md").read_text()
+    assert "Models (Tables 1 to 3" in page
+    assert "Steps N" in page
+    assert "What did not help" in page
+    assert "| **rdmf** |" in (place / "results/short/README.md").read_text()
+    # What the plan itself writes is left alone.
+    assert (place / "README.md").read_text() == README
+    assert not (place / "docs").exists()
+    assert not list((place / "all").iterdir())
+    short = Plan.read(plan).short()
+    assert all(study.seeds == 1 and len(study.rows) <= 2 for study in short.studies)
+    assert all(study.settings["train.epochs"] == 1 for study in short.studies)
+
+
+@pytest.mark.long
+def test_the_projects_own_plan_in_short_with_real_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Path(__file__).resolve().parents[2] / "docs/results.yaml"
+    if not plan.is_file():
+        pytest.skip(f"no plan at {plan}")
+    named = yaml.safe_load(plan.read_text())
+    named.pop("notes", None)
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(named))
+    monkeypatch.chdir(tmp_path)
+    assert rdmf("report", "--plan", "plan.yaml", "--run", "--short") == 0
+    assert (tmp_path / "results/short/docs/results.md").is_file()
+
+
+BAD_STUDY = {"out": "a", "features": ["fold1.h5"], "table": "models"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tells"),
+    [
+        ({"studies": None}, "no studies in it"),
+        ({"studies": [3]}, "study 1: expected keys"),
+        ({"studies": [{"out": "a", "table": "models"}]}, "study 1: 'features' is missing"),
+        ({"studies": [{**BAD_STUDY, "table": "model"}]}, "did you mean 'models'?"),
+        ({"studies": [{**BAD_STUDY, "rows": ["ours"]}]}, "no row 'ours'"),
+        ({"studies": [{**BAD_STUDY, "seed_count": 3}]}, "unknown key 'seed_count'"),
+        ({"studies": [{**BAD_STUDY, "seeds": "three"}]}, "seeds: 'three' should be a whole number"),
+        ({"studies": [{**BAD_STUDY, "seeds": 0}]}, "seeds: 0; at least 1"),
+        ({"studies": [{**BAD_STUDY, "features": "fold1.h5"}]}, "should be a list"),
+        ({"studies": [BAD_STUDY, BAD_STUDY]}, "two studies write a"),
+        ({"studdies": []}, "did you mean 'studies'?"),
+        ({"studies": [{**BAD_STUDY, "features": ["nowhere.h5"]}], "files": None}, "no feature cache at nowhere.h5"),
+        ({"files": {"x.h5": "curl x"}}, "must begin with rdmf or python, found 'curl x'"),
+        ({"files": {"x.h5": "python -c pass"}}, "x.h5 was not made (exit code 0)"),
+    ],
+)
+def test_a_bad_plan_is_one_line(
+    changes: dict[str, object], tells: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rdmf("report", "--plan", write_plan(place, **changes), "--run") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert tells in said
+
+
+@pytest.mark.parametrize(
+    ("line", "tells"),
+    {
+        "report": "no plan at docs/results.yaml",
+        "report --plan nowhere.yaml": "no plan at nowhere.yaml",
+        "report --plan README.md": "README.md: expected keys such as studies, found str",
+        "report --plan fold1.h5": "not readable as YAML",
+        "report --results all": "all holds no results of a study",
+        "report --results all --run": "leave out --plan and --run",
+        "report --short": "--short goes with --run",
+    }.items(),
+)
+def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rdmf(*line.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert tells in said
+
+
+def test_a_readme_without_marks_is_refused_before_anything_is_written(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, plan = measured, measured / "plan.yaml"
+    (place / "docs/results.md").unlink()
+    for text in ("# no marks\n", f"{END}\n{BEGIN}\n", f"{README}{README}"):
+        (place / "README.md").write_text(text)
+        assert rdmf("report", "--plan", plan) == 2
+        assert "README.md: needs one line <!-- results:begin -->" in capsys.readouterr().err
+        assert (place / "README.md").read_text() == text
+    assert not (place / "docs/results.md").exists()
+    assert rdmf("report", "--plan", plan, "--readme", "nowhere.md") == 2
+
+
+def test_damaged_results_are_named(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, plan = measured, measured / "plan.yaml"
+    (place / "all/models/per-query.npz").write_bytes(b"cut")
+    assert rdmf("report", "--plan", plan) == 2
+    assert "all/models: its results are damaged" in capsys.readouterr().err
+    # The same command as ever mends it, without training.
+    assert rdmf("report", "--plan", plan, "--run") == 0
+    (place / "rule.json").write_text("{}")
+    assert rdmf("report", "--plan", plan, "--rule", "rule.json") == 2
+    assert "rule.json: not the scores of a rule" in capsys.readouterr().err
