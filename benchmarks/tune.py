@@ -2,13 +2,14 @@
 
     python benchmarks/tune.py features/salads50-fold1.h5 qd-detr --set train.epochs=10
 
-Every model is trained with each rate of RATES under the settings of the cache's preset for it, a quarter of the training
-videos is set aside (the same for every model), and the mean of R1@0.5, R1@0.7, mIoU and saliency mAP on them is printed
+Every model is trained with each rate of RATES under the settings of the preset for it and the cache; a quarter of the
+training videos is set aside (the same for every model), and the mean of R1@0.5, R1@0.7, mIoU and saliency mAP on them is printed
 after the last epoch. Test splits are not read.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def trial(cache: Path, model: str, rate: float, assignments: list[str]) -> dict[
 def main(arguments: list[str]) -> None:
     """A line a trial."""
     cache, model, *rest = arguments
-    assignments = [value for flag, value in zip(rest, rest[1:]) if flag == "--set"]
+    assignments = [value for flag, value in itertools.pairwise(rest) if flag == "--set"]
     for rate in RATES:
         scores = trial(Path(cache), model, rate, assignments)
         print(f"{model:<12} lr {rate:g}  " + "  ".join(f"{k} {v:.1f}" for k, v in scores.items()), flush=True)

@@ -21,7 +21,6 @@ from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
 from rdmf.run import fit, load_run, pick_device, run_header
 from rdmf.store import Cache, InputError, open_cache
-from rdmf.train.augment import augment
 from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_pooled_rows_are_means_within_a_video(counts: list[int], size: int, seed
     values = np.random.default_rng(seed).normal(size=(sum(counts), 3)).astype(np.float32)
     offsets = np.concatenate(([0], np.cumsum(counts)))
     found, pooled_offsets = pool_rows(values, offsets, size)
-    for v, (a, b) in enumerate(zip(offsets[:-1], offsets[1:])):
+    for v, (a, b) in enumerate(itertools.pairwise(offsets)):
         parts = [values[i : min(i + size, b)].mean(0) for i in range(a, b, size)]
         rows = found[pooled_offsets[v] : pooled_offsets[v + 1]]
         assert len(rows) == len(parts)
