@@ -21,6 +21,7 @@ from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
 from rdmf.run import fit, load_run, pick_device, run_header
 from rdmf.store import Cache, InputError, open_cache
+from rdmf.train.augment import augment
 from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows
@@ -262,6 +263,7 @@ def _one_epoch(
         batch, targets = data.batch(which)
         if batch.video.device != device:
             batch, targets = batch.to(device), moved(targets, device)
+        batch, targets = augment(batch, targets, warp=config.data.warp, noise=config.data.noise)
         rate = rate_at(state.step, total, config.train)
         for group in state.optimizer.param_groups:
             group["lr"] = config.train.lr * rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from rdmf.model.batch import Batch
 from rdmf.store import open_cache
+from rdmf.train import train
 from rdmf.train.augment import augment, change_speed
 from rdmf.train.data import Split
 from rdmf.train.losses import Targets
@@ -107,3 +109,10 @@ def test_noise_leaves_padding_alone_and_obeys_the_seed() -> None:
     assert not first.video[~batch.video_mask].any()
     assert float((first.video - batch.video)[batch.video_mask].std()) == pytest.approx(0.5, rel=0.5)
     assert augment(batch, targets, warp=0.0, noise=0.0)[0] is batch
+
+
+@pytest.mark.parametrize("change", [{"data.warp": 0.5}, {"data.noise": 0.5}, {"data.pool": 2}])
+def test_the_trainer_obeys(change: dict[str, float], cache_path: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    plain = train(cache_path, tmp_path / "plain", overrides=tiny, quiet=True, stop_after=1)
+    other = train(cache_path, tmp_path / "other", overrides={**tiny, **change}, quiet=True, stop_after=1)
+    assert (plain / "last.safetensors").read_bytes() != (other / "last.safetensors").read_bytes()

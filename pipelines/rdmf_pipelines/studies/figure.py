@@ -60,7 +60,8 @@ def _lanes(results: Results, rows: list[Row], panels: list[str]) -> Any:
             if not np.isfinite(seeds).any():
                 continue
             reference = row.label == results.about["reference"]
-            colour = REFERENCE if reference else READ if row.label.endswith(READ_OFF) else OTHERS
+            learnt = READ if row.label.endswith(READ_OFF) else OTHERS
+            colour = REFERENCE if reference else learnt if row.seeds else INK
             if reference:
                 axis.axvline(seeds.mean(), color=REFERENCE, linewidth=0.8, linestyle="--", alpha=0.6, zorder=1)
             axis.plot(seeds, [-lane] * len(seeds), ".", color=colour, markersize=4, alpha=0.45, zorder=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Page:
     made_by: str
     files: dict[Path, list[str]]
     absent: Sequence[str]
+    _known: dict[str, layout.Values] = field(default_factory=dict)
 
     def write(self, out: Path) -> None:
         """Write the page, and its plots and lists of runs into a folder of its name beside it."""
@@ -96,7 +97,10 @@ class Page:
         return [row for row in rows if row is not None]
 
     def _values(self, section: Section) -> layout.Values:
-        return section.results.values(self._rows(section))
+        """Worked out once: thousands of resamples for every row and metric."""
+        if section.name not in self._known:
+            self._known[section.name] = section.results.values(self._rows(section))
+        return self._known[section.name]
 
     def _section(self, section: Section, folder: str) -> list[str]:
         values, results = self._values(section), section.results
