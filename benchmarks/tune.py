@@ -2,9 +2,9 @@
 
     python benchmarks/tune.py features/salads50-fold1.h5 qd-detr --set train.epochs=10
 
-Every model is trained with each rate of RATES under the settings of the preset for it and the cache; a quarter of the
-training videos is set aside (the same for every model), and the mean of R1@0.5, R1@0.7, mIoU and saliency mAP on them is printed
-after the last epoch. Test splits are not read.
+Every model is trained with each rate of RATES under the settings of the preset for it and the cache. A quarter of the
+training videos is set aside, the same for every model; printed are the scores on them after the last epoch, the mean of
+R1@0.5, R1@0.7, mIoU and saliency mAP last. Test splits are not read.
 """
 
 from __future__ import annotations
