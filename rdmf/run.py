@@ -59,20 +59,24 @@ class Run:
             top_k: moments at most. clip_length: seconds of a clip in `pred_saliency_scores`; default: the rows' own.
 
         Returns:
-            `pred_relevant_windows` [[start, end, score], ...] in seconds, best first; `saliency` (L,) with `times`
-            (L, 2); `pred_saliency_scores`, one per clip.
+            `pred_relevant_windows` [[start, end, score], ...] in seconds, best first; `saliency` (L',) with `times`
+            (L', 2), L' = L / `data.pool` rounded up; `pred_saliency_scores`, one per clip.
         """
         where = pick_device(device)
         tokens = tokens[: self.config.data.max_tokens or None]
         offsets, size = np.array([0, len(features)]), self.config.data.pool
+
+        def edges_of(times: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+            return clip_edges(np.asarray(times, dtype=np.float64), offsets, np.array([duration]))
+
+        length = clip_length or float(np.median(np.diff(edges_of(times, offsets))) * duration)
         if size > 1:
             times = pool_times(np.asarray(times), group_starts(offsets, size)[0])
-            features, _ = pool_rows(features, offsets, size)
-        edges = clip_edges(np.asarray(times, dtype=np.float64), np.array([0, len(features)]), np.array([duration]))
+            features, offsets = pool_rows(features, offsets, size)
+        edges = edges_of(times, offsets)
         moments, saliency = predict_one(
             self.model.to(where), features, edges, duration, tokens, top_k=top_k, device=where
         )
-        length = clip_length or float(np.median(np.diff(edges)) * duration)
         return {
             "pred_relevant_windows": moments,
             "saliency": saliency.tolist(),
