@@ -141,7 +141,7 @@ def test_one_command_makes_everything(
     readme = (place / "README.md").read_text()
     assert readme.startswith("# Mine\n\nbefore\n\n")
     assert readme.endswith(f"{END}\n\nafter\n")
-    assert "old" not in readme
+    assert "\nold\n" not in readme
     assert "| **rdmf** |" in readme
     assert "[docs/results.md](docs/results.md)" in readme
     assert "reaction-diffusion system" not in readme  # only what is a headline

@@ -125,7 +125,7 @@ def _apart(members: Sequence[RunInfo]) -> list[list[RunInfo]]:
 def _labels(parts: Sequence[Sequence[RunInfo]]) -> list[str]:
     """The paths in short: `runs/mine` for runs/mine/seed-0 and runs/mine/seed-1, `runs/f*` for runs/f1 and runs/f2."""
     labels = [_common([str(run.path) for run in part]) for part in parts]
-    short = [label.removesuffix("/seed-*").removesuffix("/*") for label in labels]
+    short = [re.sub(r"/(seed-\d+|seed-\*|\*)$", "", label) for label in labels]
     labels = [s if s and short.count(s) == 1 else label for s, label in zip(short, labels)]
     return [
         label if labels.count(label) == 1 else f"{label} #{labels[:i].count(label) + 1}"
