@@ -18,7 +18,7 @@ from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies import runner
 from rdmf_pipelines.studies.layout import as_values
 from rdmf_pipelines.studies.page import BEGIN, END, verdict
-from rdmf_pipelines.studies.plan import Plan
+from rdmf_pipelines.studies.plan import Plan, PlannedStudy
 from rdmf_pipelines.studies.results import Results
 from rdmf_pipelines.studies.rules import Rule
 from rdmf_pipelines.studies.scoring import METRICS
@@ -171,10 +171,18 @@ def test_what_is_missing_is_refused_or_marked(place: Path, capsys: pytest.Captur
     assert rdmf(*steps, *settings, "--seeds", 1, "--out", "all/steps") == 0
     assert rdmf("report", "--plan", plan) == 2
     assert rdmf("report", "--plan", plan, "--partial") == 0
-    for path in ("docs/results.md", "README.md"):
-        text = (place / path).read_text()
-        assert "**Incomplete.** Not there yet:" in text
-        assert "- all/models holds no results" in text
+    page = (place / "docs/results.md").read_text()
+    assert "**Incomplete.** Not there yet:" in page
+    assert "- all/models holds no results" in page
+    assert "**Incomplete**: what of the plan is still to be run" in (place / "README.md").read_text()
+
+
+def test_rows_and_seeds_of_the_plan_that_a_study_was_made_without_are_named() -> None:
+    study = PlannedStudy(Path("out"), (), "roles", rows=("video-activator-order-none",), seeds=3)
+    label = "video activator, order none"
+    assert study.shortfall([label, "more"], [0, 1, 2, 3]) is None
+    assert study.shortfall([label], [0, 2]) == "out: 2 of 3 seeds"
+    assert study.shortfall([], [0, 1, 2]) == f"out: no row {label}"
 
 
 def test_a_failed_run_leaves_the_page_unwritten(
@@ -225,7 +233,7 @@ def test_the_short_version_needs_nothing_but_the_plan(place: Path) -> None:
     plan = write_plan(place)
     assert rdmf("report", "--plan", plan, "--run", "--short") == 0
     page = (place / "results/short/docs/results.md").read_text()
-    assert "Models (Tables 1 to 3" in page
+    assert "## Made up, in place of Made up: Models (Tables 1 to 3" in page
     assert "Steps N" in page
     assert "What did not help" in page
     assert "| **rdmf** |" in (place / "results/short/README.md").read_text()

@@ -75,6 +75,7 @@ def report(
         if run:
             code = _run(planned, jobs, keep)
         absent, sections = _sections([(s.out, s.title, s.headline) for s in planned.studies])
+        absent += _shortfalls(planned, sections)
     rules, no_rules = _rules([*planned.rules, *(rule or [])])
     words, no_notes = _notes(notes or planned.notes)
     absent += no_rules + no_notes
@@ -117,6 +118,17 @@ def _sections(places: Sequence[tuple[Path, str, bool | None]]) -> tuple[list[str
             chosen = bool(results.about["reading"]) if headline is None else headline
             sections.append(Section(title, chosen, results))
     return absent, sections
+
+
+def _shortfalls(plan: Plan, sections: Sequence[Section]) -> list[str]:
+    """Rows and seeds that the plan asks for and a study was made without."""
+    made = {section.results.about["out"]: section.results.about for section in sections}
+    found = []
+    for study in plan.studies:
+        about = made.get(str(study.out))
+        if about is not None:
+            found.append(study.shortfall([row["label"] for row in about["rows"]], about["seeds"]))
+    return [text for text in found if text is not None]
 
 
 def _rules(paths: Sequence[Path]) -> tuple[list[Rule], list[str]]:

@@ -148,7 +148,8 @@ class Page:
         Args:
             link: the page's path, as the README links to it.
         """
-        parts = self._incomplete()
+        still = f"**Incomplete**: what of the plan is still to be run stands on [{link}]({link}).\n"
+        parts = [still] if self.absent else []
         for section in self.sections:
             if section.headline:
                 values = self._values(section)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,15 @@ class PlannedStudy:
             overrides=self.settings,
             split=self.split,
         )
+
+    def shortfall(self, rows: Collection[str], seeds: Collection[int]) -> str | None:
+        """What a finished study of these rows and seeds lacks of what is planned, in words; None where nothing."""
+        wanted = [row.label for row in find_table(self.table).chosen(list(self.rows)).rows]
+        lacking = [label for label in wanted if label not in rows]
+        short = [s for s in range(self.seed, self.seed + self.seeds) if s not in seeds]
+        said = [f"no row {', '.join(lacking)}"] if lacking else []
+        said += [f"{self.seeds - len(short)} of {self.seeds} seeds"] if short else []
+        return f"{self.out}: {'; '.join(said)}" if said else None
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,7 @@ class Plan:
                 replace(
                     study,
                     out=folder / study.out.name,
+                    title=f"Made up, in place of {study.title or study.out.name}",
                     features=tuple(folder / "features" / f"made-up-{i + 1}.h5" for i in range(folds)),
                     rows=(first, *others[: SHORT_ROWS - 1]),
                     preset=None,
