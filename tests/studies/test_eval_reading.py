@@ -17,7 +17,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("read")
     cache = make_cache(folder / "c.h5")
-    return train(cache, folder / "run", overrides={**TINY, "train.epochs": 8}, quiet=True)
+    return train(cache, folder / "run", overrides={**TINY, "train.epochs": 5}, quiet=True)
 
 
 def test_eval_reads_off_the_saliency_and_says_so(

@@ -122,7 +122,7 @@ def test_one_command_makes_everything(
         "| rule |  | - | 90.0 |",
         "*rule*: a coin.",
         "| qd-detr, read off |",
-        "Does rdmf win?",
+        "Does rdmf win? (In brackets: the other less rdmf, and p.)",
         "rule (+",
         "Wishing | hoping <b>hard</b>.",
         "python make_rule.py",
@@ -189,7 +189,8 @@ def test_a_failed_run_leaves_the_page_unwritten(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FAIL", "qd-detr/fold2")
-    plan = write_plan(place, rules=None, files=None)
+    models = {"out": "all/models", "features": ["fold1.h5", "fold2.h5"], "table": "models", "rows": ["rdmf", "qd-detr"]}
+    plan = write_plan(place, rules=None, files=None, studies=[{**models, "set": SETTINGS, "seeds": 1}])
     assert rdmf("report", "--plan", plan, "--run") == 2
     said = capsys.readouterr().err
     assert "qd-detr/fold2 went wrong" in said
@@ -209,8 +210,8 @@ def test_the_verdict_says_what_is_lost_and_what_is_open(measured: Path) -> None:
         rival.values[:] = reference.values + shift + scattered
         return "\n".join(verdict(as_values([reference, rival], results.queries, reference), results))
 
-    assert "- mIoU: above every other model and rule (largest p <0.001)." in against(-0.1, 0.001)
-    assert "- mIoU: not above qd-detr (+10.0, p <0.001); above all others." in against(0.1, 0.001)
+    assert "- mIoU: above all 1 others (largest p <0.001)." in against(-0.1, 0.001)
+    assert "- mIoU: not above qd-detr (+10.0, p <0.001)." in against(0.1, 0.001)
     assert "- mIoU: above but not surely: qd-detr (-1.0, p " in against(-0.01, 0.2)
     assert "not above qd-detr (+0.0, p 1.00)" in against(0, 0)
 

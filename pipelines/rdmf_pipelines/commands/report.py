@@ -127,7 +127,8 @@ def _shortfalls(plan: Plan, sections: Sequence[Section]) -> list[str]:
     for study in plan.studies:
         about = made.get(str(study.out))
         if about is not None:
-            found.append(study.shortfall([row["label"] for row in about["rows"]], about["seeds"]))
+            # A row that is the same as another under the study's settings is there under the other's name.
+            found.append(study.shortfall([*(row["label"] for row in about["rows"]), *about["same"]], about["seeds"]))
     return [text for text in found if text is not None]
 
 

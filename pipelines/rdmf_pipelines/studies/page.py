@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rdmf.evaluation.summary import SALIENCY_METRICS
 from rdmf.store import InputError
 from rdmf_pipelines.studies import layout
 from rdmf_pipelines.studies.comparison import SHOWN, Row
@@ -185,25 +186,28 @@ def verdict(values: layout.Values, results: Results) -> list[str]:
     rivals = [row for row in values["rows"] if not any(row["model"].startswith(label) for label in own)]
     lines = []
     for metric in layout.columns_of(values, WON_BY):
-        tests: list[tuple[str, Any]] = [(r["model"], r["against"][metric]) for r in rivals if metric in r["against"]]
-        lost = [
-            f"{name} ({t['difference']:+.1f}, p {layout.p_text(t['p'])})" for name, t in tests if t["difference"] >= 0
-        ]
-        open_ = [
-            f"{name} ({t['difference']:+.1f}, p {layout.p_text(t['p'])})"
-            for name, t in tests
-            if t["difference"] < 0 and t["p"] >= SIGNIFICANT
-        ]
+        # Read off or not, a model's saliency is the same.
+        shown = [r for r in rivals if metric not in SALIENCY_METRICS or not r["model"].endswith(READ_OFF)]
+        tests: list[tuple[str, Any]] = [(r["model"], r["against"][metric]) for r in shown if metric in r["against"]]
         if not tests:
             continue
-        if not lost and not open_:
-            worst = max(t["p"] for _, t in tests)
-            lines.append(f"- {metric}: above every other model and rule (largest p {layout.p_text(worst)}).")
-        else:
+        lost = [_told(name, test) for name, test in tests if test["difference"] >= 0]
+        open_ = [_told(name, t) for name, t in tests if t["difference"] < 0 and t["p"] >= SIGNIFICANT]
+        if lost or open_:
             said = [f"not above {', '.join(lost)}"] if lost else []
             said += [f"above but not surely: {', '.join(open_)}"] if open_ else []
-            lines.append(f"- {metric}: {'; '.join(said)}; above all others.")
-    return [f"Does {values['reference']} win?\n", *lines, ""] if lines else []
+            rest = len(tests) - len(lost) - len(open_)
+            said += [f"surely above the other {rest}"] if rest else []
+            lines.append(f"- {metric}: {'; '.join(said)}.")
+        else:
+            worst = max(test["p"] for _, test in tests)
+            lines.append(f"- {metric}: above all {len(tests)} others (largest p {layout.p_text(worst)}).")
+    head = f"Does {values['reference']} win? (In brackets: the other less {values['reference']}, and p.)\n"
+    return [head, *lines, ""] if lines else []
+
+
+def _told(name: str, test: Mapping[str, Any]) -> str:
+    return f"{name} ({test['difference']:+.1f}, p {layout.p_text(test['p'])})"
 
 
 def _presets(results: Results) -> str:
