@@ -37,7 +37,7 @@ def test_eval_reads_off_the_saliency_and_says_so(
     assert (trained / "predictions-test.jsonl").read_bytes() != (
         trained / "predictions-test-reading.jsonl"
     ).read_bytes()
-    # Eight epochs suffice for the saliency, which the reading needs, to beat a guess.
+    # A few epochs suffice for the saliency, which the reading needs, to beat a guess.
     assert read["metrics"]["mIoU"] > read["baselines"]["query-blind"]["mIoU"] + 5
 
 
