@@ -23,6 +23,7 @@ from rdmf_pipelines.studies.results import Results
 from rdmf_pipelines.studies.rules import Rule
 from rdmf_pipelines.studies.scoring import METRICS
 
+REAL_JOB = runner.COMMAND
 SETTINGS = {"model.hidden": 16, "train.epochs": 1, "train.device": "cpu"}
 README = f"# Mine\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n"
 
@@ -256,8 +257,11 @@ def test_the_projects_own_plan_in_short_with_real_training(tmp_path: Path, monke
     named.pop("notes", None)
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(named))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "COMMAND", REAL_JOB)
     assert rdmf("report", "--plan", "plan.yaml", "--run", "--short") == 0
-    assert (tmp_path / "results/short/docs/results.md").is_file()
+    page = (tmp_path / "results/short/docs/results.md").read_text()
+    assert "an abacus" not in page
+    assert "Incomplete" not in page
 
 
 BAD_STUDY = {"out": "a", "features": ["fold1.h5"], "table": "models"}

@@ -28,7 +28,9 @@ def report(
     ] = False,
     short: Annotated[
         bool,
-        typer.Option("--short", help="With --run: a minute's worth of the plan, on made-up caches, in results/short."),
+        typer.Option(
+            "--short", help="With --run: a minute's worth of it on made-up caches, in results/short, emptied first."
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The page; default as the plan says, else docs/results.md.")] = None,
     readme: Annotated[
@@ -191,14 +193,18 @@ def _make(path: Path, command: list[str]) -> None:
 
 
 def _make_short(plan: Plan) -> None:
-    """The caches that the short version runs on, and the README that it writes into."""
+    """The caches that the short version runs on, and the README that it writes into, in an empty folder."""
+    import shutil
+
     from rdmf_pipelines.studies.page import BEGIN, END
+    from rdmf_pipelines.studies.plan import SHORT_FOLDER
     from rdmf_pipelines.studies.synthetic import write_synthetic_cache
 
+    # It is there to see whether everything runs, so nothing of an earlier time may stand in for it.
+    shutil.rmtree(SHORT_FOLDER, ignore_errors=True)
     caches = dict.fromkeys(path for study in plan.studies for path in study.features)
     for number, path in enumerate(caches):
-        if not path.exists():
-            write_synthetic_cache(path, seed=number)
+        write_synthetic_cache(path, seed=number)
     if plan.readme is not None:
         plan.readme.parent.mkdir(parents=True, exist_ok=True)
         plan.readme.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
