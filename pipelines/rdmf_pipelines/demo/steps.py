@@ -32,7 +32,8 @@ SETTINGS: dict[str, Any] = {
     # Small enough for two cores and two minutes; the presets for real data are larger.
     "model.hidden": 96,
     "decoder.queries": 20,
-    "decoder.runs": 3,
+    "decoder.segments": 10,
+    "decoder.runs": 2,
     "train.batch": 32,
     "train.lr": 1e-3,
     "train.epochs": 10,
