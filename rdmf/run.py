@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from rdmf import __version__
 from rdmf.config import Config
+from rdmf.files import read_json
 from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
 from rdmf.store import Cache, InputError, Provenance, differing_fields
-from rdmf.train.checkpoint import load_weights, read_json
+from rdmf.train.checkpoint import load_weights
 from rdmf.train.pool import group_starts, pool_rows, pool_times
 from rdmf.train.targets import clip_edges
 

@@ -21,16 +21,6 @@ def write_json(path: Path, values: Any) -> None:
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    """JSON, or an InputError that names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged, not JSON ({error})") from None
-
-
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Weights as safetensors, atomically."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}

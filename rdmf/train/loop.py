@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rdmf.config import Config, load_config
-from rdmf.files import write_atomically
+from rdmf.files import read_json, write_atomically
 from rdmf.model import Grounder, build_model
 from rdmf.model.base import describe
 from rdmf.model.batch import moved
@@ -22,7 +22,7 @@ from rdmf.predict import predict_split_arrays
 from rdmf.run import fit, load_run, pick_device, run_header
 from rdmf.store import Cache, InputError, open_cache
 from rdmf.train.augment import augment
-from rdmf.train.checkpoint import load_resume, read_json, save_resume, save_weights, write_json
+from rdmf.train.checkpoint import load_resume, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows
 from rdmf.train.monitor import monitor_scores

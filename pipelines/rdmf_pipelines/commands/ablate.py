@@ -149,8 +149,8 @@ def _refuse_foreign(study: Study, redo: bool) -> None:
     """What lies in OUT must be of this study."""
     import shutil
 
+    from rdmf.files import read_json
     from rdmf.store import InputError
-    from rdmf_pipelines.studies.files import read_json
     from rdmf_pipelines.studies.results import ABOUT
 
     if study.out.exists() and not study.out.is_dir():

@@ -120,7 +120,7 @@ def _report(runs: list[Path]) -> None:
     """The table at the end: what the hold-out said, per seed and as mean and standard deviation."""
     import numpy as np
 
-    from rdmf.train.checkpoint import read_json
+    from rdmf.files import read_json
 
     summaries = [read_json(r / "summary.json") for r in runs]
     names = [n for n in ("R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP") if n in summaries[0]["holdout"]]

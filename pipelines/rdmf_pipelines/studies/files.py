@@ -1,4 +1,4 @@
-"""Reading and writing the small files of a study; none of it loads torch."""
+"""Writing the small files of a study; none of it loads torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.evaluation.records import write_text_atomically
-from rdmf.store import InputError
-
-
-def read_json(path: Path) -> Any:
-    """JSON, or an InputError that names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged, not JSON ({error})") from None
 
 
 def write_json(path: Path, values: Any) -> Path:

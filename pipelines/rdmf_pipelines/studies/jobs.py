@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.config import Config, load_config
+from rdmf.files import read_json
 from rdmf.store import InputError, open_cache
 from rdmf_pipelines.presets import dataset_of, preset_for
-from rdmf_pipelines.studies.files import read_json
 from rdmf_pipelines.studies.models import INDIFFERENT
 from rdmf_pipelines.studies.scoring import Scores, content_of, default_split, scores_path
 from rdmf_pipelines.studies.tables import Table, TableRow

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rdmf.files import read_json
 from rdmf.store import InputError
-from rdmf_pipelines.studies.files import read_json
 
 #: Settings about the machine, not the model.
 INDIFFERENT = {"train.device", "train.resident_gib"}

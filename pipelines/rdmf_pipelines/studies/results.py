@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdmf.evaluation.records import write_text_atomically
-from rdmf.files import write_atomically
+from rdmf.files import read_json, write_atomically
 from rdmf.store import InputError
 from rdmf_pipelines.studies.comparison import Queries, Row, guess_row, stack
-from rdmf_pipelines.studies.files import read_json, write_json
+from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import Job, Study
 from rdmf_pipelines.studies.layout import Values, as_values
 from rdmf_pipelines.studies.scoring import METRICS, Scores, score_guesses

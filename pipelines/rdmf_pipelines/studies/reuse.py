@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+from rdmf.files import read_json
 from rdmf.store import InputError
-from rdmf_pipelines.studies.files import read_json, write_json
+from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import DONE, Job, Study
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from rdmf.files import read_json
 from rdmf.store import InputError
 from rdmf_pipelines.studies.comparison import Queries, Row
-from rdmf_pipelines.studies.files import read_json
 from rdmf_pipelines.studies.scoring import METRICS
 
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from rdmf.evaluation.records import Record, annotations_from_cache
 from rdmf.evaluation.summary import MOMENT_METRICS, SALIENCY_METRICS, per_query, query_type
-from rdmf.files import write_atomically
+from rdmf.files import read_json, write_atomically
 from rdmf.store import Cache, InputError, open_cache
-from rdmf_pipelines.studies.files import read_json
 
 if TYPE_CHECKING:
     from rdmf.run import Run
