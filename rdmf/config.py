@@ -8,7 +8,6 @@ the nearest known one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from rdmf.baselines.settings import CGDETRConfig, MomentDETRConfig, QDDETRConfig, UniVTGConfig
+from rdmf.setting import check, convert, nearest
 from rdmf.setting import setting as _setting
 from rdmf.store import InputError
 
@@ -249,7 +249,7 @@ class Config:
         for section in dataclasses.fields(self):
             part = getattr(self, section.name)
             for f in dataclasses.fields(part):
-                _check(f"{section.name}.{f.name}", getattr(part, f.name), f)
+                check(f"{section.name}.{f.name}", getattr(part, f.name), f)
         if self.model.name == "rdmf":
             self._check_own_sizes()
         else:
@@ -293,7 +293,7 @@ class Config:
         for name, value in overrides.items():
             section, key = _resolve(name, where)
             hints = get_type_hints(type(getattr(self, section)))
-            changes.setdefault(section, {})[key] = _convert(f"{section}.{key}", value, hints[key])
+            changes.setdefault(section, {})[key] = convert(f"{section}.{key}", value, hints[key])
         parts = {s: dataclasses.replace(getattr(self, s), **c) for s, c in changes.items()}
         return dataclasses.replace(self, **parts)
 
@@ -317,7 +317,7 @@ def load_config(
     if preset is not None:
         if preset not in presets():
             raise InputError(
-                f"unknown preset '{preset}'{_nearest(preset, presets())}; there are: {', '.join(presets())}"
+                f"unknown preset '{preset}'{nearest(preset, presets())}; there are: {', '.join(presets())}"
             )
         text = (resources.files("rdmf.presets") / f"{preset}.yaml").read_text(encoding="utf-8")
         config = config.updated(
@@ -382,54 +382,4 @@ def _resolve(name: str, where: str) -> tuple[str, str]:
         return section, key
     if matches:
         raise InputError(f"{where}: '{name}' could be {' or '.join(matches)}; write the full name")
-    raise InputError(f"{where}: unknown setting '{name}'{_nearest(name, list(known))}; `rdmf train --list` shows all")
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """'; did you mean X?' for the closest known name, comparing also without the section."""
-    by_tail = {k.split(".")[-1]: k for k in known}
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    close = close or [
-        by_tail[t] for t in difflib.get_close_matches(name.split(".")[-1], list(by_tail), n=1, cutoff=0.5)
-    ]
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    """YAML's value as the field's type; YAML 1.1 reads 1e-3 as a string, so numbers are parsed again."""
-    try:
-        if kind is bool:
-            if not isinstance(value, bool):
-                raise ValueError
-            return value
-        if kind is int:
-            if isinstance(value, bool) or float(value) != int(float(value)):
-                raise ValueError
-            return int(float(value))
-        if kind is float:
-            if isinstance(value, bool):
-                raise ValueError
-            return float(value)
-        if kind is str:
-            return "" if value is None else str(value)
-        items = value if isinstance(value, (list, tuple)) else str(value).split(",")
-        return tuple(float(v) for v in items)
-    except (TypeError, ValueError, OverflowError):
-        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a list of numbers")
-        raise InputError(f"{name}={value!r}: expected {expected}") from None
-
-
-def _check(name: str, value: Any, f: dataclasses.Field[Any]) -> None:
-    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
-    if choices and value not in choices:
-        raise InputError(
-            f"{name}='{value}'{_nearest(str(value), choices)}: choose one of {', '.join(map(str, choices))}"
-        )
-    numbers = value if isinstance(value, tuple) else (value,)
-    for number in numbers:
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            if not abs(number) < float("inf"):
-                raise InputError(f"{name}={number}: must be finite")
-            if (low is not None and number < low) or (high is not None and number > high):
-                span = f"at least {low}" if high is None else f"between {low} and {high}"
-                raise InputError(f"{name}={number}: must be {span}")
+    raise InputError(f"{where}: unknown setting '{name}'{nearest(name, list(known))}; `rdmf train --list` shows all")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rdmf.baselines.anchors import AnchorDecoder
 from rdmf.baselines.cg_detr_losses import (
     Foreign,
     Summaries,
@@ -31,7 +32,6 @@ from rdmf.baselines.cg_detr_losses import (
 from rdmf.baselines.detr import DETRGrounder, Moments, draw_pairs, levels, relevant_clips
 from rdmf.baselines.layers import (
     MLP,
-    AnchorDecoder,
     DropPath,
     EncoderLayer,
     FeedForward,

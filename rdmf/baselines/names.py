@@ -108,7 +108,7 @@ MOMENT_DETR = Names(
     unused=TEXT_POSITION,
 )
 
-#: `rdmf.baselines.layers.AnchorDecoder`, named `decoder`, and its anchors.
+#: `rdmf.baselines.anchors.AnchorDecoder`, named `decoder`, and its anchors.
 ANCHOR_DECODER: tuple[tuple[str, str | tuple[str, ...]], ...] = (
     *(
         (rf"transformer\.decoder\.layers\.(\d+)\.{theirs}\.(weight|bias)", rf"decoder.layers.\1.{ours}.\2")

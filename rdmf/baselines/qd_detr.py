@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rdmf.baselines.anchors import AnchorDecoder
 from rdmf.baselines.detr import DETRGrounder, Moments, Pairs, draw_pairs, levels, margin_loss, rank_loss
 from rdmf.baselines.layers import (
     MLP,
-    AnchorDecoder,
     EncoderLayer,
     InputProjection,
     TextToVideoLayer,

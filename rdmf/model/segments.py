@@ -97,6 +97,7 @@ class Segments:
         self.opening = (start - (upto - unit)).masked_fill(~mask, IMPOSSIBLE)
         self.closing = (upto + end).masked_fill(~mask, IMPOSSIBLE)
         self.mask, self.edges = mask, edges.float()
+        self._likely: dict[tuple[int, int], Likely] = {}
 
     def log_partition(self) -> Tensor:
         """(B,) log of the normaliser."""
@@ -139,6 +140,12 @@ class Segments:
         Exact where a video has no more than `marks` clips; elsewhere only segments with an end of small marginal
         probability are missed, at a cost that stays linear in L.
         """
+        key = (count, marks)
+        if key not in self._likely:  # the decoder and the loss ask for the same ones
+            self._likely[key] = self._most_likely(count, marks)
+        return self._likely[key]
+
+    def _most_likely(self, count: int, marks: int) -> Likely:
         starting = self.opening + self.closing.flip(1).logcumsumexp(1).flip(1)
         ending = self.closing + self.opening.logcumsumexp(1)
         marks = min(marks, starting.shape[1])

@@ -265,7 +265,7 @@ def _line(job: Job, scores: Scores, done: Mapping[str, Any]) -> dict[str, Any]:
     level = about.get("reading", {}).get("level")
     facts = {name: about.get(name) for name in ("parameters", "epochs", "seconds per epoch", "seconds")}
     gpu = done["machine"].get("gpu") or done["machine"].get("processor")
-    told = {"device": gpu, "code": done["code"], "finished": done["finished"], "command": done["command"]}
+    told = {"device": gpu, "code": done["code"], "finished": done["finished"], "command": job.command()}
     return {**line, "level": level, **facts, **told}
 
 
