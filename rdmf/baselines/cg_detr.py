@@ -45,6 +45,7 @@ from rdmf.baselines.layers import (
 from rdmf.baselines.settings import CGDETRConfig
 from rdmf.config import Config
 from rdmf.model.batch import Batch
+from rdmf.model.dropout import Dropout
 from rdmf.model.layers import masked_mean
 from rdmf.train.losses import Targets
 
@@ -119,7 +120,7 @@ class AdaptiveLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float, *, dummies: int) -> None:
         super().__init__()
-        self.heads, self.dummies, self.dropout = heads, dummies, nn.Dropout(dropout)
+        self.heads, self.dummies, self.dropout = heads, dummies, Dropout(dropout)
         self.out = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.model.batch import Batch
+from rdmf.model.dropout import Dropout
+from rdmf.model.dropout import dropout as drop
 
 
 def prepare(batch: Batch, *, normalize: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -72,7 +74,7 @@ class InputProjection(nn.Module):
         sizes = [inputs, *[width] * (layers - 1)]
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes)
         self.linears = nn.ModuleList(nn.Linear(size, width) for size in sizes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., width)."""
@@ -112,15 +114,26 @@ def attend(
         (B, N, e).
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
+    if dropout and q.device.type == "cpu":
+        # The weights are wanted anyway, and PyTorch's own path spends more on their mask than on the products.
+        weights = drop(attention_scores(q, k, allowed).softmax(-1), dropout, training=True)
+        mixed = weights @ v
+    else:
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
 
 
 def attention_weights(query: Tensor, key: Tensor, heads: int, allowed: Tensor | None = None) -> Tensor:
     """The weights that `attend` would mix values with, (B, heads, N, S)."""
     q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key))
-    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-    return (scores if allowed is None else scores.masked_fill(~allowed, -math.inf)).softmax(-1)
+    return attention_scores(q, k, allowed).softmax(-1)
+
+
+def attention_scores(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
+    """Scaled products of q (B, heads, N, c) and k (B, heads, S, c): (B, heads, N, S), minus infinity where not
+    allowed."""
+    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
+    return scores if allowed is None else scores.masked_fill(~allowed, -math.inf)
 
 
 class Attention(nn.Module):
@@ -170,7 +183,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
         self.activation: nn.Module = {"relu": nn.ReLU, "gelu": nn.GELU, "prelu": nn.PReLU}[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         xavier(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -196,7 +209,7 @@ class DropPath(nn.Module):
 
 def branch_dropout(dropout: float, drop_path: float | None) -> nn.Module:
     """What stands on a residual branch: DropPath where there is a rate for it, else ordinary dropout."""
-    return nn.Dropout(dropout) if drop_path is None else DropPath(drop_path)
+    return Dropout(dropout) if drop_path is None else DropPath(drop_path)
 
 
 class EncoderLayer(nn.Module):
@@ -251,7 +264,7 @@ class TextToVideoLayer(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.mlp = FeedForward(width, inner, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, position: Tensor) -> Tensor:
         """video and its position (B, L, d), text (B, M, d), their masks (B, L) and (B, M); the new video (B, L, d)."""
@@ -281,7 +294,7 @@ class DecoderLayer(nn.Module):
         self.across = Attention(width, heads, dropout)
         self.mlp = FeedForward(width, inner, dropout, "relu")
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, query: Tensor, memory: Tensor, mask: Tensor, position: Tensor) -> Tensor:
         """x (B, Q, d), the queries' embedding (Q, d), memory and its position (B, N, d), mask (B, N)."""

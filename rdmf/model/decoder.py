@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rdmf.config import DecoderConfig, ModelConfig
 from rdmf.model.batch import Batch
+from rdmf.model.dropout import Dropout
 from rdmf.model.layers import Attention, FeedForward, mlp, sine
 from rdmf.model.runs import best_runs
 from rdmf.model.segments import Likely, Segments
@@ -132,7 +133,7 @@ class DecoderLayer(nn.Module):
         self.self_attention = Attention(d, config.heads)
         self.cross_attention = Attention(d, config.heads)
         self.place = nn.Linear(2 * d, d)
-        self.drop = nn.Dropout(model.dropout)
+        self.drop = Dropout(model.dropout)
         self.mix = FeedForward(d, model.dropout)
         self.move = mlp(d, d, 2)
         # The first prediction is the reference itself: what the pattern shows must not be unlearnt before it is used.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.config import FusionConfig, ModelConfig
+from rdmf.model.dropout import Dropout
 from rdmf.model.layers import Attention, FeedForward, masked_mean
 from rdmf.model.reaction import Rates, gray_scott
 
@@ -72,7 +73,7 @@ class ReactionBlock(nn.Module):
         self.attend = Attention(d, config.heads) if config.text_field == "attention" else None
         self.align = nn.Linear(d, 2 * d)
         self.rates = Rates(config, d, d)
-        self.out = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), nn.Dropout(model.dropout))
+        self.out = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), Dropout(model.dropout))
         self.mix = FeedForward(d, model.dropout, context=model.context)
 
     def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class CrossAttentionBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(model.hidden)
         self.attend = Attention(model.hidden, config.heads)
-        self.drop = nn.Dropout(model.dropout)
+        self.drop = Dropout(model.dropout)
         self.mix = FeedForward(model.hidden, model.dropout, context=model.context)
 
     def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:

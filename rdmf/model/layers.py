@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.dropout import Dropout
+
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the valid positions: (B, N, d) and (B, N) bool to (B, d); zero where nothing is valid (Eq. 4)."""
@@ -62,7 +64,7 @@ class FeedForward(nn.Module):
             if context
             else None
         )
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, L, d) to (B, L, d); the mask (B, L) keeps padding out of the convolution."""
@@ -81,7 +83,7 @@ class Projection(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.LayerNorm(inputs),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(inputs, width),
             nn.GELU(),
             nn.Linear(width, width),
