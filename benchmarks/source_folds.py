@@ -6,15 +6,16 @@ writes features/joined-cv0.h5 ..., each with the queries of split "train" alone,
 
 Videos joined from the same source clips would leak through a split by videos: a hold-out of the joined videos' training
 part scores above 90 where new footage scores 60. So moments are grouped by footage first: two moments of one type in
-two videos are the same footage where each clip of the one has, on average, a clip in the other whose features are at a
-cosine of at least --same. Groups are dealt out over the folds, type by type; a fold watches the queries all of whose
-moments are its own, and learns from the videos that show none of its moments.
+two videos are of the same footage where a clip of the one and a clip of the other have features at a cosine of at least
+--same (between the joined videos' own two parts the largest is 0.92). Groups are dealt out over the folds, type by type;
+a fold watches the queries all of whose moments are its own, and learns from the videos that show none of its moments.
+A group with more than a third of its type's moments is only learnt from: without it little of the type would be left.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,20 +64,24 @@ def groups_of(moments: list[Moment], same: float) -> list[int]:
 
     for i, one in enumerate(moments):
         for j, other in enumerate(moments[:i]):
-            alike = one.kind == other.kind and one.vid != other.vid
-            if alike and float((one.rows @ other.rows.T).max(1).mean()) >= same:
+            if one.kind == other.kind and float((one.rows @ other.rows.T).max()) >= same:
                 parent[root(i)] = root(j)
     return [root(i) for i in range(len(moments))]
 
 
 def deal(moments: list[Moment], groups: list[int], folds: int) -> list[int]:
-    """The fold of each moment: type by type, the largest group first, to the fold that has fewest so far."""
-    sizes: dict[tuple[str, int], int] = defaultdict(int)
-    for moment, group in zip(moments, groups):
-        sizes[moment.kind, group] += 1
+    """The fold of each moment, -1 for one that is only learnt from.
+
+    Type by type, the largest group first, to the fold that has fewest so far.
+    """
+    sizes = Counter((moment.kind, group) for moment, group in zip(moments, groups))
+    of_kind = Counter(moment.kind for moment in moments)
     load: dict[str, list[int]] = defaultdict(lambda: [0] * folds)
     fold_of: dict[int, int] = {}
     for (kind, group), size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        if size * 3 > of_kind[kind]:
+            fold_of[group] = -1
+            continue
         lightest = int(np.argmin(load[kind]))
         fold_of[group] = lightest
         load[kind][lightest] += size
@@ -107,7 +112,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--split", default="train")
     parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--same", type=float, default=0.93)
+    parser.add_argument("--same", type=float, default=0.92)
     parser.add_argument("--out", type=Path, required=True, help="where: OUT0.h5, OUT1.h5, ...")
     given = parser.parse_args()
     with open_cache(given.cache) as cache:
