@@ -5,11 +5,11 @@
 writes features/joined-cv0.h5 ..., each with the queries of split "train" alone, as splits "learn" and "watch".
 
 Videos joined from the same source clips would leak through a split by videos: a hold-out of the joined videos' training
-part scores above 90 where new footage scores 60. So moments are grouped by footage first: two moments of one type in
-two videos are of the same footage where a clip of the one and a clip of the other have features at a cosine of at least
---same (between the joined videos' own two parts the largest is 0.92). Groups are dealt out over the folds, type by type;
-a fold watches the queries all of whose moments are its own, and learns from the videos that show none of its moments.
-A group with more than a third of its type's moments is only learnt from: without it little of the type would be left.
+part scores above 90 where new footage scores 60. So moments are grouped by footage first: two moments of one type
+are of the same footage where a clip of the one and a clip of the other have features at a cosine of at least --same
+(between the joined videos' own two parts the largest is 0.92). Groups are dealt out over the folds, type by type; a
+fold watches the queries all of whose moments are its own, and learns from the videos that show none of its moments. A
+group with more than a third of its type's moments is only learnt from: without it little of the type would be left.
 """
 
 from __future__ import annotations
