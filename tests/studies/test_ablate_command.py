@@ -223,7 +223,7 @@ def test_the_table_of_models_gives_each_its_own_preset(place: Path, capsys: pyte
         model = words[words.index("--model") + 1] if "--model" in words else "rdmf"
         made.setdefault(model, []).append(words[words.index("--preset") + 1])
         assert words[words.index("--set") + 1] == "train.epochs=1"
-    assert made.pop("rdmf") == ["joined", "paper"]
+    assert made.pop("rdmf") == ["joined", "joined-paper"]
     assert set(made) == {"moment-detr", "qd-detr", "cg-detr", "univtg"}
     for model, presets in made.items():
         assert presets[0].endswith(model)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rdmf.config import Config, load_config
+from rdmf.config import Config, load_config, presets
 from rdmf.files import read_json
 from rdmf.store import InputError, open_cache
 from rdmf_pipelines.presets import dataset_of, preset_for
@@ -200,9 +200,13 @@ def _distinct(study: Study) -> tuple[list[TableRow], dict[str, str]]:
 
 
 def _job(study: Study, row: TableRow, fold: Fold, seed: int) -> Job:
-    preset = row.preset or preset_for(study.preset or fold.dataset, row.model) or "default"
-    if row.model == "rdmf" and not row.preset and study.preset:
+    dataset = study.preset or fold.dataset
+    if row.preset:  # at the dataset's size and budget where there is such a preset
+        preset = f"{dataset}-{row.preset}" if f"{dataset}-{row.preset}" in presets() else row.preset
+    elif row.model == "rdmf" and study.preset:
         preset = study.preset  # also one that is no dataset's, such as paper
+    else:
+        preset = preset_for(dataset, row.model) or "default"
     name = {"model.name": row.model} if row.model != "rdmf" else {}
     # A row's own settings are what the row is; the user's hold for every row.
     overrides = {**_full_names(study.overrides), **row.settings}

@@ -19,7 +19,8 @@ class TableRow:
 
     Attributes:
         label: its name, unique in its table. settings: "section.field" -> value, over the preset and the user's own.
-        model: as `rdmf train --model`. preset: its own instead of the dataset's. x: its place on the axis of a sweep.
+        model: as `rdmf train --model`. preset: its own P instead of the dataset's, DATASET-P where there is one. x: its
+            place on the axis of a sweep.
     """
 
     label: str
