@@ -43,6 +43,9 @@ class DataConfig:
     warp: float = _setting(
         0.0, "augmentation: speed up and slow down stretches of a video at random, log-standard deviation", low=0
     )
+    blank: float = _setting(
+        0.0, "augmentation: share of the clips whose features become the mean of the video's", low=0, high=0.9
+    )
     noise: float = _setting(0.0, "augmentation: Gaussian noise on the video features, standard deviation", low=0)
     normalize: bool = _setting(
         False, "L2-normalise every feature row before RDMF (published models: their own section)"
@@ -62,6 +65,7 @@ class ModelConfig:
     hidden: int = _setting(256, "width d of the model", low=8)
     dropout: float = _setting(0.1, "dropout in projections, MLPs and the decoder", low=0, high=0.95)
     input_dropout: float = _setting(0.3, "dropout on the raw video and text features", low=0, high=0.95)
+    centred: bool = _setting(True, "also project what sets each clip's features apart from the mean of its video")
     position: bool = _setting(True, "add a sinusoidal encoding of relative time to the video features")
     context: int = _setting(0, "radius in clips of a depthwise convolution in each block's MLP; 0: none", low=0)
 
@@ -139,6 +143,13 @@ class DecoderConfig:
     segments: int = _setting(
         10, "how many of the pattern's most probable segments start moment queries; 0: no such distribution", low=0
     )
+    borders: bool = _setting(
+        True,
+        "let the pattern say where within its first and last clip a segment starts and ends; false: at their borders",
+    )
+    votes: float = _setting(
+        0.5, "share of the clips' votes against the segments in what the pattern says; 0: no votes", low=0, high=1
+    )
     runs: int = _setting(
         6, "how many maximum-sum runs of the saliency pattern start moment queries, per level; 0: none", low=0
     )
@@ -162,6 +173,10 @@ class LossConfig:
         0.3, "weight of the negative log-likelihood of the moment among all segments of the pattern", low=0
     )
     expected: float = _setting(2.0, "weight of 1 - expected IoU of the pattern's segments with the moment", low=0)
+    vote: float = _setting(3.0, "weight of the error of the clips' votes for moments", low=0)
+    border: float = _setting(
+        1.0, "weight of the L1 error of a moment's start and end within their clips, in widths of the clip", low=0
+    )
     span: float = _setting(10.0, "weight of the smooth L1 span loss (Eq. 15)", low=0)
     giou: float = _setting(1.0, "weight of the generalised IoU loss", low=0)
     label: float = _setting(4.0, "weight of the classification loss (Eq. 15)", low=0)

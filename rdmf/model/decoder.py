@@ -14,6 +14,7 @@ from rdmf.model.layers import Attention, FeedForward, mlp, sine
 from rdmf.model.runs import best_runs
 from rdmf.model.segments import Likely, Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre, to_edges
+from rdmf.model.votes import Votes
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,24 @@ class Decoder(nn.Module):
         self.label, self.iou = nn.Linear(d, 1), mlp(d, d, 1)
 
     def forward(
-        self, fused: Tensor, text: Tensor, saliency: Tensor, batch: Batch, segments: Segments | None = None
+        self,
+        fused: Tensor,
+        text: Tensor,
+        saliency: Tensor,
+        batch: Batch,
+        segments: Segments | None = None,
+        votes: Votes | None = None,
     ) -> list[Moments]:
-        """fused (B, L, d), pooled text (B, d), saliency logits (B, L), the distribution over segments where
-        `decoder.segments` asks for one, to the moments after each layer, in order."""
+        """fused (B, L, d), pooled text (B, d), saliency logits (B, L), the distributions over segments and votes where
+        `decoder.segments` and `decoder.votes` ask for them, to the moments after each layer, in order."""
         size, _, width = fused.shape
         spans = torch.sigmoid(self.reference)[None].expand(size, -1, -1)
         if self.config.runs:
             read = pattern_spans(saliency.detach().float(), batch, self.config.levels, self.config.runs)
             spans = torch.cat((read.to(spans.dtype), spans), 1)
         likely = None if segments is None else segments.likely()
+        if likely is not None and votes is not None:
+            likely = votes.mixed(likely, self.config.votes)
         if segments is not None and likely is not None:
             first = to_centre(segments.seeds(likely, self.config.segments))
             spans = torch.cat((first.to(spans.dtype), spans), 1)

@@ -16,6 +16,7 @@ from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
 from rdmf.model.layers import Projection, masked_mean, sine
 from rdmf.model.segments import Segments
+from rdmf.model.votes import VoteHead, Votes
 
 if TYPE_CHECKING:
     from rdmf.train.losses import Targets
@@ -27,11 +28,13 @@ class Output:
     saliency: (B, L) logits (Eq. 12 before the sigmoid); padding holds values that mean nothing.
     layers: moments after each decoder layer; the last is the prediction.
     segments: the distribution over segments of the pattern; None where `decoder.segments` is 0.
+    votes: the distribution over what clips vote for; None where `decoder.votes` is 0 or there are no segments.
     """
 
     saliency: Tensor
     layers: list[Moments]
     segments: Segments | None = None
+    votes: Votes | None = None
 
     @property
     def moments(self) -> Moments:
@@ -50,6 +53,7 @@ class RDMF(Grounder):
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__(config, video_dim, text_dim)
         model = config.model
+        self.centred = Projection(video_dim, model.hidden, model.input_dropout) if model.centred else None
         self.video = Projection(video_dim, model.hidden, model.input_dropout)
         self.text = Projection(text_dim, model.hidden, model.input_dropout)
         self.diffusion = TemporalDiffusion(config.diffusion, model.hidden)
@@ -60,6 +64,14 @@ class RDMF(Grounder):
             nn.init.normal_(self.units.weight, std=0.3 / model.hidden**0.5)
             # A clip is outside unless something speaks for it: moments start short.
             self.units.bias.data = torch.tensor([-0.5, 0.0, 0.0])
+        # Whether a moment reaches into the clip beside it shows in that clip: a kernel of three.
+        self.borders = (
+            nn.Conv1d(model.hidden, 2, 3, padding=1) if self.units is not None and config.decoder.borders else None
+        )
+        if self.borders is not None:
+            nn.init.zeros_(self.borders.weight)
+            nn.init.zeros_(self.borders.bias)  # type: ignore[arg-type]
+        self.votes = VoteHead(model.hidden) if self.units is not None and config.decoder.votes else None
         self.decoder = Decoder(model, config.decoder)
 
     def forward(self, batch: Batch) -> Output:
@@ -68,7 +80,10 @@ class RDMF(Grounder):
         video, text = batch.video, batch.text
         if self.config.data.normalize:
             video, text = nn.functional.normalize(video, dim=-1), nn.functional.normalize(text, dim=-1)
+        centred = None if self.centred is None else self.centred(from_mean(video, batch.video_mask))
         video, text = self.video(video), self.text(text)
+        if centred is not None:
+            video = video + centred
         if self.config.model.position:
             video = video + sine(batch.centres, video.shape[-1]).to(video.dtype)
         # Whatever lies in padding is wiped here once; the layers below keep it from leaking back.
@@ -77,8 +92,20 @@ class RDMF(Grounder):
         fused = self.fusion(video, batch.video_mask, text, batch.text_mask)
         saliency = self.saliency(fused)[..., 0]
         pooled = masked_mean(text, batch.text_mask)
-        segments = None if self.units is None else Segments(self.units(fused), batch.video_mask, batch.edges)
-        return Output(saliency.float(), self.decoder(fused, pooled, saliency, batch, segments), segments)
+        segments = self.segments(fused, batch)
+        votes = None if self.votes is None else self.votes(fused, batch.video_mask, batch.edges)
+        layers = self.decoder(fused, pooled, saliency, batch, segments, votes)
+        return Output(saliency.float(), layers, segments, votes)
+
+    def segments(self, fused: Tensor, batch: Batch) -> Segments | None:
+        """The distribution over segments of the fused pattern (B, L, d); None where the decoder has none."""
+        if self.units is None:
+            return None
+        borders = None
+        if self.borders is not None:
+            valid = fused * batch.video_mask[..., None]
+            borders = self.borders(valid.transpose(1, 2)).transpose(1, 2)
+        return Segments(self.units(fused), batch.video_mask, batch.edges, borders)
 
     def loss(self, output: Output, batch: Batch, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 17, in `rdmf.train.losses`."""
@@ -90,6 +117,15 @@ class RDMF(Grounder):
         """The last layer's moments, scored by Eq. 13 and by the pattern."""
         score = self.config.score
         return output.moments.spans, moment_scores(output.moments, score.balance, score.combine, score.pattern)
+
+
+def from_mean(video: Tensor, mask: Tensor) -> Tensor:
+    """What sets each clip apart from its video: features (B, L, d_v) less their mean over the valid clips, (B, L).
+
+    Scenes differ from video to video far more than moments from the rest of one, and less of that difference is left
+    to overfit. Not in the paper.
+    """
+    return video - masked_mean(video, mask)[:, None]
 
 
 def moment_scores(moments: Moments, balance: float, combine: str, pattern: float = 0.0) -> Tensor:

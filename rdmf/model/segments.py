@@ -4,7 +4,8 @@ The paper reads "key moments" off "emergent patterns" (3.3, 3.5) without saying 
 three numbers, how much it belongs (unit), how well a moment starts with it and how well one ends with it. A moment from
 clip i to clip j scores start[i] + unit[i] + ... + unit[j] + end[j], and its probability is the softmax of that over all
 L (L + 1) / 2 segments. With cumulative sums the score splits into a part of i and a part of j, so the normaliser and
-both marginals are two scans.
+both marginals are two scans. Where within its first and last clip a moment starts and ends may be told apart from which
+clips they are: two more numbers a clip, read only there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from rdmf.model.spans import overlap, suppress
 IMPOSSIBLE = -1e9
 #: Belonging of a clip that no segment may cross: small enough to add up over any video in float64.
 WALL = -1e5
+#: How far from a clip's own border a moment's start or end may lie, in widths of the clip. A clip belongs to a moment
+#: where its centre does, so that half a width is all there is; a little less keeps every segment longer than nothing.
+REACH = 0.49
 #: Starts and ends that are looked at when the most probable segments are listed, and segments that carry expectations.
 MARKS, LIKELY = 48, 192
 
@@ -75,7 +79,9 @@ class Likely:
         spans = self.spans[:, :among]
         value = self.expected_iou(spans)
         value = value + suppress(spans, value, limit)  # kept ones before dropped ones
-        best = value.topk(min(count, value.shape[1]), 1).indices
+        there = self.probability[:, :among] > 0
+        best = value.masked_fill(~there, -1).topk(min(count, value.shape[1]), 1).indices
+        best = torch.where(there.gather(1, best), best, best[:, :1])
         best = torch.cat((best, best[:, :1].expand(-1, count - best.shape[1])), 1)
         return spans.gather(1, best[..., None].expand(-1, -1, 2))
 
@@ -87,9 +93,11 @@ class Segments:
         units: (B, L, 3) logits of belonging, starting and ending; what lies in padding means nothing.
         mask: (B, L) bool, valid clips first.
         edges: (B, L + 1) clip borders as shares of the duration.
+        borders: (B, L, 2) logits of where a moment starts that begins with the clip, and where one ends that ends with
+            it: tanh of them, times REACH, is the distance from the clip's border in its widths. None: at the border.
     """
 
-    def __init__(self, units: Tensor, mask: Tensor, edges: Tensor) -> None:
+    def __init__(self, units: Tensor, mask: Tensor, edges: Tensor, borders: Tensor | None = None) -> None:
         # Sums over thousands of clips: float32 would lose the boundary logits in them.
         self.units = units.double() * mask[..., None]
         unit, start, end = self.units.unbind(-1)
@@ -97,6 +105,12 @@ class Segments:
         self.opening = (start - (upto - unit)).masked_fill(~mask, IMPOSSIBLE)
         self.closing = (upto + end).masked_fill(~mask, IMPOSSIBLE)
         self.mask, self.edges = mask, edges.float()
+        self.borders = borders
+        self.starts, self.ends = self.edges[:, :-1], self.edges[:, 1:]  # (B, L) each
+        if borders is not None:
+            shift = REACH * torch.tanh(borders.float()) * (self.ends - self.starts)[..., None]
+            starts, ends = self.starts + shift[..., 0], self.ends + shift[..., 1]
+            self.starts, self.ends = starts.clamp(0, 1), ends.clamp(0, 1)
         self._likely: dict[tuple[int, int], Likely] = {}
 
     def log_partition(self) -> Tensor:
@@ -118,8 +132,13 @@ class Segments:
         """
         score = self.opening.gather(1, likely.first) + self.closing.gather(1, likely.last)
         weight = torch.softmax(score.masked_fill(likely.probability == 0, IMPOSSIBLE), 1).float()  # (B, K)
-        iou = overlap(likely.spans[:, :, None], windows[:, None])[0].masked_fill(~valid[:, None], 0)  # (B, K, W)
+        spans = self.spans(likely.first, likely.last)  # again, for `likely` keeps no gradients
+        iou = overlap(spans[:, :, None], windows[:, None])[0].masked_fill(~valid[:, None], 0)  # (B, K, W)
         return (weight * iou.amax(-1)).sum(1)
+
+    def spans(self, first: Tensor, last: Tensor) -> Tensor:
+        """Of segments from clip `first` to clip `last`, (B, K) each: (B, K, 2) (start, end) shares of the duration."""
+        return torch.stack((self.starts.gather(1, first), self.ends.gather(1, last)), -1)
 
     def locate(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """First and last clip (B, W) whose centres lie in windows (B, W, 2) given as (start, end) shares.
@@ -158,8 +177,7 @@ class Segments:
         possible = best > IMPOSSIBLE / 2
         probability = torch.where(possible, torch.softmax(best, 1), 0.0).float()
         first, last = (torch.where(possible, x, x[:, :1]) for x in (first, last))
-        spans = torch.stack((self.edges.gather(1, first), self.edges.gather(1, last + 1)), -1)
-        return Likely(first, last, spans, probability)
+        return Likely(first, last, self.spans(first, last), probability)
 
     @torch.no_grad()
     def seeds(self, likely: Likely, count: int, peaks: int = 4) -> Tensor:
@@ -181,6 +199,7 @@ class Segments:
         for _ in range(peaks - 1):
             taken = (centres > best[..., 0]) & (centres < best[..., 1]) & self.mask
             units = torch.where(taken[..., None], WALL, units)
-            best = Segments(units, self.mask, self.edges).likely(LIKELY // 4).distinct(1, among=LIKELY // 4)
+            left = Segments(units, self.mask, self.edges, self.borders)
+            best = left.likely(LIKELY // 4).distinct(1, among=LIKELY // 4)
             found.append(best)
         return torch.cat(found, 1)

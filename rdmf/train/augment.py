@@ -1,4 +1,4 @@
-"""Changes of a training batch that keep its annotation true: other speeds, noisy features."""
+"""Changes of a training batch that keep its annotation true: other speeds, clips that show nothing, noisy features."""
 
 from __future__ import annotations
 
@@ -14,17 +14,30 @@ from rdmf.train.losses import Targets
 KNOTS = 8
 
 
-def augment(batch: Batch, targets: Targets, *, warp: float, noise: float) -> tuple[Batch, Targets]:
-    """The batch at random speeds and with noisy features (`data.warp`, `data.noise`); itself where both are 0.
+def augment(batch: Batch, targets: Targets, *, warp: float, noise: float, blank: float = 0.0) -> tuple[Batch, Targets]:
+    """The batch at random speeds, with blank clips and noisy features (`data.warp`, `data.blank`, `data.noise`); itself
+    where all are 0.
 
     Torch's own random state decides, so that (seed, epoch) repeats it.
     """
     if warp:
         batch, targets = change_speed(batch, targets, torch.exp(warp * torch.randn(len(batch.text), KNOTS)))
+    if blank:
+        batch = dataclasses.replace(batch, video=blanked(batch, torch.rand(batch.video_mask.shape) < blank))
     if noise:
         video = batch.video + noise * torch.randn_like(batch.video)
         batch = dataclasses.replace(batch, video=video * batch.video_mask[..., None])
     return batch, targets
+
+
+def blanked(batch: Batch, which: Tensor) -> Tensor:
+    """The features (B, L, d) with the mean of the video's clips in place of some, `which` (B, L) bool.
+
+    A clip that tells nothing must be judged by those around it, as a turned back or a passing car will have it.
+    """
+    mean = batch.video.sum(1, keepdim=True) / batch.lengths[:, None, None].clamp_min(1)
+    replaced = which.to(batch.video_mask.device) & batch.video_mask
+    return torch.where(replaced[..., None], mean.to(batch.video.dtype), batch.video)
 
 
 def change_speed(batch: Batch, targets: Targets, slowness: Tensor) -> tuple[Batch, Targets]:

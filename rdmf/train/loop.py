@@ -263,7 +263,8 @@ def _one_epoch(
         batch, targets = data.batch(which)
         if batch.video.device != device:
             batch, targets = batch.to(device), moved(targets, device)
-        batch, targets = augment(batch, targets, warp=config.data.warp, noise=config.data.noise)
+        extra = config.data
+        batch, targets = augment(batch, targets, warp=extra.warp, noise=extra.noise, blank=extra.blank)
         rate = rate_at(state.step, total, config.train)
         for group in state.optimizer.param_groups:
             group["lr"] = config.train.lr * rate

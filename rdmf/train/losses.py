@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rdmf.config import Config, LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output
-from rdmf.model.segments import Segments
+from rdmf.model.segments import REACH, Segments
 from rdmf.model.spans import overlap, to_centre, to_edges
 from rdmf.train.matcher import match, match_cost
 
@@ -74,6 +74,27 @@ def expected_loss(segments: Segments, targets: Targets) -> Tensor:
     return ((1 - found) * has).sum() / has.sum().clamp_min(1)
 
 
+def border_loss(segments: Segments, targets: Targets) -> Tensor:
+    """L1 error of where each window starts within its first and ends within its last clip, in widths of the clip.
+
+    Windows that do not hold the clip's centre (short ones, between two centres) count up to the centre. The mean over a
+    query's windows, then over the queries that have any.
+    """
+    first, last = segments.locate(targets.windows)
+    width = (segments.edges[:, 1:] - segments.edges[:, :-1]).clamp_min(1e-9)
+    wanted = targets.windows.float()
+    error = torch.zeros_like(wanted[..., 0])
+    for place, at, edge, true in (
+        (segments.starts, first, segments.edges[:, :-1], wanted[..., 0]),
+        (segments.ends, last, segments.edges[:, 1:], wanted[..., 1]),
+    ):
+        border, size = edge.gather(1, at), width.gather(1, at)
+        reachable = border + ((true - border) / size).clamp(-REACH, REACH) * size
+        error = error + (place.gather(1, at) - reachable).abs() / size
+    per_query = (error * targets.window_mask).sum(1) / targets.window_mask.sum(1).clamp_min(1)
+    return per_query.sum() / targets.window_mask.any(1).sum().clamp_min(1)
+
+
 def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Span, generalised IoU, label and IoU losses of one decoder layer (Eq. 15, 16).
 
@@ -123,6 +144,12 @@ def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor
         if output.segments is not None and weights.expected:
             parts["expected"] = expected_loss(output.segments, targets)
             total = total + weights.expected * parts["expected"]
+        if output.segments is not None and output.segments.borders is not None and weights.border:
+            parts["border"] = border_loss(output.segments, targets)
+            total = total + weights.border * parts["border"]
+        if output.votes is not None and weights.vote:
+            parts["vote"] = output.votes.losses(targets.windows, targets.window_mask)
+            total = total + weights.vote * parts["vote"]
         layers = output.layers if config.decoder.aux_loss else output.layers[-1:]
         for moments in layers:
             found = moment_losses(moments, targets, weights)

@@ -195,7 +195,9 @@ def test_the_first_moments_are_read_off_the_pattern() -> None:
     batch = make_batch([12, 7], [3, 2])
     output = model(batch)
     assert output.segments is not None
-    likely = to_centre(output.segments.seeds(output.segments.likely(), 2))
+    assert output.votes is not None
+    mixed = output.votes.mixed(output.segments.likely(), model.config.decoder.votes)
+    likely = to_centre(output.segments.seeds(mixed, 2))
     read = torch.cat((likely, pattern_spans(output.saliency, batch, (0.0, -1.0), 2)), 1)
     found = output.layers[0].spans[:, :6]
     inside = (read > 1e-3) & (read < 1 - 1e-3)  # the logit of a reference is clamped at the very ends

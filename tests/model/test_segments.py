@@ -147,3 +147,39 @@ def test_a_long_video_keeps_its_boundaries() -> None:
     units[0, 15_000:15_010, 0] = 3.0
     likely = Segments(units, torch.ones(1, 20_000, dtype=torch.bool), torch.linspace(0, 1, 20_001)[None]).likely(3)
     assert (int(likely.first[0, 0]), int(likely.last[0, 0])) == (15_000, 15_009)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths, seeds, st.sampled_from([1.0, 1e3]))
+def test_borders_stay_in_reach_and_never_turn_a_segment_round(counts: list[int], seed: int, size: float) -> None:
+    units, mask, edges = pattern(counts, seed)
+    borders = size * torch.randn(*mask.shape, 2, generator=torch.Generator().manual_seed(seed))
+    segments = Segments(units, mask, edges, borders)
+    plain = Segments(units, mask, edges)
+    width = (edges[:, 1:] - edges[:, :-1])[mask]
+    for ours, theirs in ((segments.starts, plain.starts), (segments.ends, plain.ends)):
+        assert bool((ours >= 0).all())
+        assert bool((ours <= 1).all())
+        assert bool(((ours - theirs)[mask].abs() <= 0.5 * width).all())
+    assert bool((segments.ends > segments.starts)[mask].all())  # a clip alone is the shortest segment
+    likely = segments.likely(5)
+    torch.testing.assert_close(likely.probability, plain.likely(5).probability)  # which clips is another question
+    # The borders go along to the later peaks.
+    spans = segments.seeds(segments.likely(), 8)
+    for b in range(len(counts)):
+        starts, ends = segments.starts[b][mask[b]], segments.ends[b][mask[b]]
+        assert bool(((spans[b, :, 0, None] - starts).abs().amin(1) < 1e-6).all())
+        assert bool(((spans[b, :, 1, None] - ends).abs().amin(1) < 1e-6).all())
+
+
+def test_the_expected_iou_teaches_the_borders() -> None:
+    mask, edges = torch.ones(1, 10, dtype=torch.bool), torch.linspace(0, 1, 11)[None]
+    units = torch.full((1, 10, 3), -4.0, dtype=torch.float64)
+    units[0, 3:6, 0] = 4.0
+    borders = torch.zeros(1, 10, 2, requires_grad=True)
+    segments = Segments(units, mask, edges, borders)
+    segments.expected_iou(segments.likely(), torch.tensor([[[0.27, 0.58]]]), torch.tensor([[True]])).sum().backward()
+    assert borders.grad is not None
+    assert float(borders.grad[0, 3, 0]) < 0  # the IoU grows with an earlier start
+    assert float(borders.grad[0, 5, 1]) < 0  # and with an earlier end
+    assert abs(float(borders.grad[0, 8, 0])) < 1e-3

@@ -10,8 +10,9 @@ import torch
 from rdmf.config import Config, LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output
+from rdmf.model.segments import Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre
-from rdmf.train.losses import Targets, contrast_loss, moment_losses, saliency_loss, total_loss
+from rdmf.train.losses import Targets, border_loss, contrast_loss, moment_losses, saliency_loss, total_loss
 
 
 def targets(
@@ -220,3 +221,18 @@ def test_iou_head_learns_the_iou() -> None:
     assert losses[0] < 1e-3
     # The matched query weighs as much as all three together: (3 * 0.9 + 0.4 + 0.8) / 5
     assert losses[1] == pytest.approx((3 * 0.9 + 0.4 + 0.8) / 5, rel=1e-3)
+
+
+def test_the_border_loss_is_the_distance_within_the_clip() -> None:
+    mask, edges = torch.ones(2, 10, dtype=torch.bool), torch.linspace(0, 1, 11).expand(2, -1)
+    windows = torch.tensor([[[0.23, 0.58], [0.0, 0.0]], [[0.61, 0.64], [0.0, 0.0]]])
+    targets = Targets(windows, torch.tensor([[True, False], [True, False]]), torch.zeros(2, 10), mask)
+    plain = Segments(torch.zeros(2, 10, 3), mask, edges, torch.zeros(2, 10, 2))
+    # First: 0.3 of a clip from the start of clip 2, 0.2 from the end of clip 5. Second: no clip's centre lies inside;
+    # its start is 0.1 into clip 6, its end would be 0.6 before that clip's and counts as REACH.
+    torch.testing.assert_close(border_loss(plain, targets), torch.tensor((0.5 + 0.1 + 0.49) / 2), atol=1e-5, rtol=0)
+    borders = torch.zeros(2, 10, 2)
+    borders[0, 2, 0], borders[0, 5, 1] = math.atanh(0.3 / 0.49), math.atanh(-0.2 / 0.49)
+    borders[1, 6, 0], borders[1, 6, 1] = math.atanh(0.1 / 0.49), -20.0
+    exact = Segments(torch.zeros(2, 10, 3), mask, edges, borders)
+    torch.testing.assert_close(border_loss(exact, targets), torch.zeros(()), atol=1e-5, rtol=0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rdmf.model.batch import Batch
 from rdmf.store import open_cache
 from rdmf.train import train
-from rdmf.train.augment import augment, change_speed
+from rdmf.train.augment import augment, blanked, change_speed
 from rdmf.train.data import Split
 from rdmf.train.losses import Targets
 from rdmf.train.pool import pool_rows, pool_times, pooled
@@ -116,3 +116,16 @@ def test_the_trainer_obeys(change: dict[str, float], cache_path: Path, tiny: dic
     plain = train(cache_path, tmp_path / "plain", overrides=tiny, quiet=True, stop_after=1)
     other = train(cache_path, tmp_path / "other", overrides={**tiny, **change}, quiet=True, stop_after=1)
     assert (plain / "last.safetensors").read_bytes() != (other / "last.safetensors").read_bytes()
+
+
+def test_a_blank_clip_shows_the_mean_of_its_video() -> None:
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    video = torch.arange(16.0).view(2, 4, 2) * mask[..., None]
+    which = torch.tensor([[False, True, False, False], [True, False, True, True]])
+    text_mask = torch.ones(2, 1, dtype=torch.bool)
+    batch = Batch(video, mask, torch.zeros(2, 5), torch.zeros(2, 1, 1), text_mask)
+    out = blanked(batch, which)
+    assert out[0, 1].tolist() == [3.0, 4.0]
+    assert out[1, 0].tolist() == [9.0, 10.0]
+    assert torch.equal(out[~which], video[~which])
+    assert not out[~mask].any()

@@ -119,7 +119,8 @@ def test_windows_without_saliency_labels_is_the_ordinary_case_and_with_them_too(
 ) -> None:
     cache = build_cache(tmp_path / "both.h5", train=12, test=0, annotators=3)
     run = train(cache, tmp_path / "run", overrides=tiny, quiet=True)
-    assert {"saliency", "segment", "expected", "span", "giou", "label", "iou"} == set(history(run)[-1]["losses"])
+    losses = {"saliency", "segment", "expected", "border", "vote", "span", "giou", "label", "iou"}
+    assert losses == set(history(run)[-1]["losses"])
 
 
 def test_saliency_alone_trains(build_cache: Build, tiny: Overrides, tmp_path: Path) -> None:
