@@ -206,10 +206,10 @@ def test_runs_of_another_study_beside_it_are_taken_over(
 def test_rows_that_are_the_same_under_the_settings_are_run_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rdmf("ablate", *FOLDS, "--table", "components", *SMALL, "--set", "decoder.runs=0", "--dry-run") == 0
+    assert rdmf("ablate", *FOLDS, "--table", "components", *SMALL, "--set", "decoder.votes=0", "--dry-run") == 0
     printed = capsys.readouterr().out
-    assert "left out: decoder without pattern runs, which is the same as full" in printed
-    assert "decoder-without-pattern-runs" not in printed
+    assert "left out: without votes, which is the same as full" in printed
+    assert "without-votes" not in printed
     assert ran(place) == []
 
 

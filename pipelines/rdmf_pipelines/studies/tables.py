@@ -87,9 +87,14 @@ _COMPONENTS = Table(
         TableRow("without temporal diffusion", {"diffusion.steps": 0}),
         TableRow("cross-attention instead of RD", {"fusion.kind": "cross-attention"}),
         TableRow("without IoU head", {"score.balance": 1, "loss.iou": 0}),
-        TableRow("decoder without pattern runs", {"decoder.runs": 0}),
-        TableRow("decoder without pattern segments", {"decoder.segments": 0}),
-        TableRow("decoder without the pattern", {"decoder.runs": 0, "decoder.segments": 0}),
+        TableRow("without centred features", {"model.centred": False}),
+        TableRow("without votes", {"decoder.votes": 0}),
+        TableRow("without borders", {"decoder.borders": False}),
+        # Nothing read off the pattern: learnt queries alone, which must then be free to move and to teach the fusion.
+        TableRow(
+            "plain DETR decoder",
+            {"decoder.runs": 0, "decoder.segments": 0, "decoder.refine": True, "decoder.gradient": 1.0},
+        ),
     ),
     reference="full",
 )
