@@ -117,6 +117,12 @@ class FusionConfig:
         "turing: the inhibitor (substrate) diffuses faster",
         choices=("none", "paper", "turing"),
     )
+    kinetics: str = _setting(
+        "free",
+        "constraint on F and k, by construction: free: each bounded by itself; stable: a non-trivial state exists and "
+        "attracts, for the system and for the steps taken here; turing: stable, and waves of 3 to 4 clips grow (D too)",
+        choices=("free", "stable", "turing"),
+    )
     text_field: str = _setting(
         "attention",
         "how the text field starts (kind blocks): pooled (constant in time) or "
@@ -235,7 +241,14 @@ class TrainConfig:
         "mean", "hold-out score to maximise", choices=("mean", "R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP")
     )
     amp: str = _setting("auto", "auto: bfloat16 on a GPU that has it; off: float32", choices=("auto", "off"))
-    device: str = _setting("auto", "auto, cpu, cuda or cuda:N")
+    compile: bool = _setting(False, "compile forward pass and loss; on a GPU as CUDA graphs")
+    bucket: int = _setting(
+        0,
+        "pad the clips of a batch to a multiple of this, so that few shapes occur; 0: no more than needed, "
+        "with train.compile 16",
+        low=0,
+    )
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N; several processes take a GPU each")
     resident_gib: float = _setting(0.0, "GPU memory the cache may take, in GiB; 0: half of what is free", low=0)
 
 
@@ -280,6 +293,12 @@ class Config:
                 raise InputError(f"model.hidden={self.model.hidden} is not divisible by {name}={heads}")
         if self.model.hidden % self.fusion.scales:
             raise InputError(f"model.hidden={self.model.hidden} is not divisible by fusion.scales={self.fusion.scales}")
+        faster = "video" if self.fusion.video == "activator" else "text"
+        if self.fusion.kinetics == "turing" and self.fusion.order == "paper" and faster == "video":
+            raise InputError(
+                "fusion.kinetics=turing needs the substrate to diffuse faster, fusion.order=paper with "
+                "fusion.video=activator makes it the slower; set fusion.order=none, or fusion.video=substrate"
+            )
         seeds = self.decoder.segments + self.decoder.runs * len(self.decoder.levels)
         if seeds > self.decoder.queries:
             raise InputError(

@@ -17,6 +17,7 @@ from rdmf.store import Cache
 if TYPE_CHECKING:
     from rdmf.run import Run
     from rdmf.train.data import Split
+    from rdmf.train.distributed import Ranks
 
 Floats = NDArray[np.float64]
 
@@ -62,38 +63,51 @@ def clip_saliency(saliency: NDArray[np.floating[Any]], edges: Floats, duration: 
 
 @torch.inference_mode()
 def predict_split_arrays(
-    model: Grounder, split: Split, *, batch_size: int = 64, amp: torch.dtype | None = None
+    model: Grounder,
+    split: Split,
+    *,
+    batch_size: int = 64,
+    amp: torch.dtype | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
-    """One pass over a split.
+    """One pass over a split: everything is put in its place on the model's device, and fetched once, at the end.
+
+    Args:
+        ranks: the processes that share the work, each taking every so many-th batch; all get the whole result.
 
     Returns:
         spans (Q, k, 2) seconds, scores (Q, k) with -1 for empty places, and a list of saliency arrays (L_q,) in [0, 1].
     """
     model.eval()
     device = next(model.parameters()).device  # the split may lie elsewhere, where the GPU has no room for it
-    spans_out: list[Tensor] = []
-    scores_out: list[Tensor] = []
-    order: list[Tensor] = []
-    saliency: dict[int, NDArray[np.float32]] = {}
-    for which in split.batches(batch_size):
+    rank, size = (ranks.rank, ranks.size) if ranks else (0, 1)
+    counts = split.sizes[:, 0]
+    total, starts = int(counts.sum()), torch.from_numpy(np.cumsum(counts) - counts).to(device)
+    found: Tensor | None = None  # (Q, k, 3) spans and scores
+    curves = torch.zeros(total + 1, device=device)  # of all queries in a row, and a place for what padding says
+    for number, which in enumerate(split.batches(batch_size)):
+        if number % size != rank and found is not None:
+            continue
         batch = split.batch(which)[0].to(device)
         with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
             output = model(batch)
         spans, scores = choose_moments(*model.candidates(output), model.config)
-        spans_out.append(spans)
-        scores_out.append(scores)
-        order.append(which)
-        values, lengths = model.curve(output).float().cpu().numpy(), batch.lengths.cpu().tolist()
-        for i, row, n in zip(which.tolist(), values, lengths):
-            saliency[i] = row[:n]
-    back = torch.argsort(torch.cat(order)).cpu()
-    share = torch.cat(spans_out).float().cpu()[back].numpy()
-    scores_np = torch.cat(scores_out).float().cpu()[back].numpy()
-    return (
-        share * split.durations[:, None, None].astype(np.float32),
-        scores_np,
-        [saliency[i] for i in range(len(split))],
-    )
+        if found is None:
+            found = torch.zeros(len(split), spans.shape[1], 3, device=device)
+        if number % size != rank:
+            continue  # more processes than batches: this one only had to learn how many moments there are
+        at = which.to(device, non_blocking=True)
+        found[at] = torch.cat((spans, scores[..., None]), -1).float()
+        place = starts[at][:, None] + torch.arange(batch.video_mask.shape[1], device=device)
+        curves[torch.where(batch.video_mask, place, total)] = model.curve(output).float()
+    if found is None:  # a split without queries
+        found = torch.zeros(0, model.config.score.top_k, 3, device=device)
+    packed = torch.cat((found.flatten(), curves[:-1]))
+    packed = (ranks.summed(packed) if ranks else packed).cpu()
+    said = packed[: found.numel()].view(found.shape).numpy()
+    seconds = said[..., :2] * split.durations[:, None, None].astype(np.float32)
+    curves_np = packed[found.numel() :].numpy()
+    return seconds, said[..., 2].copy(), [curves_np[end - n : end] for n, end in zip(counts, np.cumsum(counts))]
 
 
 def predict_split(run: Run, cache: Cache, split: str, device: str = "auto") -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": ("ablate", "ablate", "A table of variants, each trained with several seeds; goes on where it stopped."),
     "report": ("report", "report", "The results page and the README's table, from measured runs only."),
     "predict": ("predict", "predict", "Find the moments of one video that a sentence describes."),
+    "analyze": ("analyze", "analyze", "The mathematics of a run: states, stability, waves, a pattern as it forms."),
     "import-checkpoint": ("import_checkpoint", "import_checkpoint", "Make a run of a published model's checkpoint."),
     "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),
     "doctor": ("doctor", "doctor", "Say what this machine can and cannot do."),

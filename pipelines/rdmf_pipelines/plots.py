@@ -49,7 +49,6 @@ def moments_figure(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     found = list(predicted)[:shown]
     lanes = len(found) + (truth is not None)
@@ -72,12 +71,19 @@ def moments_figure(
         axes[-1].set_xlim(0, duration)
         top -= height + gap
     if strip:
-        _draw_strip(axes[0], strip, duration)
-    _draw_saliency(axes[-2], np.asarray(times, dtype=float), np.asarray(saliency, dtype=float), found, truth)
-    _draw_lanes(axes[-1], found, truth, duration)
-    axes[-1].xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 3, 5, 6, 10]))
-    axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds, digits=digits_for(duration))))
+        draw_strip(axes[0], strip, duration)
+    draw_saliency(axes[-2], np.asarray(times, dtype=float), np.asarray(saliency, dtype=float), found, truth)
+    draw_lanes(axes[-1], found, truth, duration)
+    clock_axis(axes[-1], duration)
     return figure
+
+
+def clock_axis(axis: Any, duration: float) -> None:
+    """Times of a video below an axis."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 3, 5, 6, 10]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds, digits=digits_for(duration))))
 
 
 def clock(seconds: float, *, digits: int = 1, fixed: bool = False) -> str:
@@ -152,7 +158,8 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _draw_strip(axis: Any, strip: Strip, duration: float) -> None:
+def draw_strip(axis: Any, strip: Strip, duration: float) -> None:
+    """Frames side by side along [0, duration] seconds."""
     count = len(strip.images)
     part = strip.duration / count
     for i, image in enumerate(strip.images):
@@ -164,7 +171,8 @@ def _draw_strip(axis: Any, strip: Strip, duration: float) -> None:
     axis.axis("off")
 
 
-def _draw_saliency(axis: Any, times: Any, saliency: Any, found: Any, truth: Any) -> None:
+def draw_saliency(axis: Any, times: Any, saliency: Any, found: Any, truth: Any) -> None:
+    """The curve (L,) over the rows' seconds (L, 2), annotated moments shaded."""
     edges = np.append(times[:, 0], times[-1, 1])
     for start, end, *_ in truth or []:
         axis.axvspan(start, end, color=TRUTH, alpha=0.13, linewidth=0)
@@ -181,7 +189,8 @@ def _draw_saliency(axis: Any, times: Any, saliency: Any, found: Any, truth: Any)
     axis.axhline(0, color=FAINT, linewidth=0.8)
 
 
-def _draw_lanes(axis: Any, found: Any, truth: Any, duration: float) -> None:
+def draw_lanes(axis: Any, found: Any, truth: Any, duration: float) -> None:
+    """A lane of bars for the annotated moments and one for each that was found, with its score."""
     lanes: list[tuple[str, Any, str, float]] = []
     if truth is not None:
         lanes.append(("true", truth, TRUTH, 1.0))

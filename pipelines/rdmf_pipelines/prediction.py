@@ -61,6 +61,22 @@ class Prediction:
         }
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A video and a sentence as a model takes them.
+
+    Attributes:
+        rows: (L, d_v) as the training's cache would hold them. times: (L, 2) seconds. duration: seconds.
+        tokens: (M, d_t). recovered: share of the video's frames that could be decoded.
+    """
+
+    rows: np.ndarray[Any, Any]
+    times: np.ndarray[Any, Any]
+    duration: float
+    tokens: np.ndarray[Any, Any]
+    recovered: float
+
+
 class Predictor:
     """A run together with its extractor, ready for any number of videos and sentences."""
 
@@ -102,8 +118,8 @@ class Predictor:
                 f"here give {widths[0]} and {widths[1]}"
             )
 
-    def __call__(self, video: Path, query: str, *, top_k: int = 5) -> Prediction:
-        """Moments and saliency of `video` for `query`.
+    def features(self, video: Path, query: str) -> Seen:
+        """What the model is given for `video` and `query`.
 
         Raises:
             InputError: no usable video, or a sentence that is empty or too long for the text encoder.
@@ -114,24 +130,34 @@ class Predictor:
         # The sentence first: it is refused in a moment, a long video takes minutes.
         tokens = self.text_encoder.encode([query])[0]
         record = extract_one(video, self.video_encoder, decoder=self.decoder)
+        return Seen(
+            rows=_as_stored(record.features, self.run.provenance.video),
+            times=record.times,
+            duration=record.duration,
+            tokens=_as_stored(tokens, self.run.provenance.text),
+            recovered=record.recovered,
+        )
+
+    def __call__(self, video: Path, query: str, *, top_k: int = 5) -> Prediction:
+        """Moments and saliency of `video` for `query`.
+
+        Raises:
+            InputError: see `features`.
+        """
+        seen = self.features(video, query)
         found = self.run.predict_features(
-            _as_stored(record.features, self.run.provenance.video),
-            record.times,
-            record.duration,
-            _as_stored(tokens, self.run.provenance.text),
-            top_k=top_k,
-            device=self.device,
+            seen.rows, seen.times, seen.duration, seen.tokens, top_k=top_k, device=self.device
         )
         return Prediction(
             video=video,
             query=query,
-            duration=record.duration,
+            duration=seen.duration,
             moments=tuple((float(s), float(e), float(p)) for s, e, p in found["pred_relevant_windows"]),
             times=np.asarray(found["times"], dtype=np.float64),
             saliency=np.asarray(found["saliency"], dtype=np.float64),
             run=self.run.path,
             fingerprint=self.run.fingerprint,
-            recovered=record.recovered,
+            recovered=seen.recovered,
             mismatch=self.mismatch,
         )
 

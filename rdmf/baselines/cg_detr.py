@@ -17,7 +17,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmf.baselines.anchors import AnchorDecoder
@@ -193,8 +195,8 @@ class Network(nn.Module):
         """video (B, L, d_v + 2), text (B, M, d_t), their masks bool, True where valid.
 
         Args:
-            source: (B,) the video each sample is about; where given, each video is also read with the next sample's
-                sentence, if that is about another video.
+            source: (B,) the video each sample is about, on the host; where given, each video is also read with the next
+                sample's sentence, if that is about another video.
         """
         pair = self.pair(video, video_mask, text, text_mask)
         reading = self.read(pair)
@@ -203,17 +205,17 @@ class Network(nn.Module):
             Moments((self.span(state) + inverse_sigmoid(anchor)).float().sigmoid(), self.label(state).float())
             for state, anchor in zip(states, anchors)
         ]
-        foreign = None if source is None else self.foreign(pair, source != source.roll(-1))
+        foreign = None if source is None else self.foreign(pair, rows_before_another(source))
         return Answers(reading.saliency, layers, pair, reading, foreign)
 
-    def foreign(self, pair: Pair, which: Tensor) -> Foreign:
+    def foreign(self, pair: Pair, rows: NDArray[np.int64]) -> Foreign:
         """See Foreign; only the samples that count are read, as published (under `mask_layout` it matters)."""
-        saliency = torch.zeros(pair.clip_mask.shape, device=which.device)
-        share, rows = saliency, which.nonzero()[:, 0]
+        saliency = share = torch.zeros(pair.clip_mask.shape, device=pair.clip_mask.device)
         if len(rows):
-            reading = self.read(pair.mismatched(rows))
-            saliency, share = saliency.index_copy(0, rows, reading.saliency), share.index_copy(0, rows, reading.share)
-        return Foreign(which, saliency, share)
+            at = torch.from_numpy(rows).to(saliency.device, non_blocking=True)
+            reading = self.read(pair.mismatched(at))
+            saliency, share = saliency.index_copy(0, at, reading.saliency), share.index_copy(0, at, reading.share)
+        return Foreign(rows, saliency, share)
 
     def pair(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Pair:
         """Features into the model; the dummies learn the words they stand beside."""
@@ -297,6 +299,12 @@ class Network(nn.Module):
         )
 
 
+def rows_before_another(source: Tensor) -> NDArray[np.int64]:
+    """Samples (B,) whose next one, the first after the last, is of another source."""
+    videos = source.numpy()
+    return np.flatnonzero(videos != np.roll(videos, -1))
+
+
 def _through(layers: nn.ModuleList, x: Tensor, mask: Tensor, place: Tensor) -> Tensor:
     """(B, N, d) through encoder layers."""
     for layer in layers:
@@ -313,6 +321,8 @@ def _after(layers: nn.ModuleList, token: Tensor, token_place: Tensor, x: Tensor,
 
 class CGDETR(DETRGrounder):
     """CG-DETR in the harness."""
+
+    loss_of_output = False  # its token losses run two encoders of their own
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__(config, video_dim, text_dim)
@@ -331,7 +341,7 @@ class CGDETR(DETRGrounder):
         Raises InputError where the features' widths are not those the model was built for.
         """
         self.check_widths(batch)
-        source = batch.source if batch.source is not None else torch.arange(len(batch.video), device=batch.video.device)
+        source = batch.source if batch.source is not None else torch.arange(len(batch.video))
         features = prepare(batch, normalize=self.own.normalize)
         answers: Answers = self.network(*features, source=source if self.training else None)
         return answers

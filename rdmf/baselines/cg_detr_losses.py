@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmf.baselines.detr import Pairs, margin_loss, rank_loss
@@ -25,13 +27,18 @@ class Foreign:
     """The videos under the sentence of the next sample in the batch.
 
     Attributes:
-        which: (B,) bool, samples whose next one is about another video; the rest of theirs is zero.
+        rows: (R,) samples whose next one is about another video, known on the host; the rest of theirs is zero.
         saliency, share: (B, L), see `cg_detr.Reading`.
     """
 
-    which: Tensor
+    rows: NDArray[np.int64]
     saliency: Tensor
     share: Tensor
+
+    @property
+    def which(self) -> Tensor:
+        """(B,) bool, True for `rows`."""
+        return torch.from_numpy(np.isin(np.arange(len(self.saliency)), self.rows))
 
 
 @dataclass(frozen=True)
@@ -79,25 +86,26 @@ def saliency_losses(
         level, relevant: (B, L), see `rdmf.baselines.detr.levels` and `relevant_clips`. mask: (B, L) bool, valid clips.
     """
     none = torch.zeros_like(answers.saliency)
-    foreign = answers.foreign or Foreign(none[:, 0] > 0, none, none)
-    which, share = foreign.which, answers.reading.share
-    alone = ~which
-    if own.lone_unranked:
-        alone = alone & ((alone.sum() != 1) | ~which.any())
+    foreign = answers.foreign or Foreign(np.zeros(0, dtype=np.int64), none, none)
+    share = answers.reading.share
+    alone = np.setdiff1d(np.arange(len(none)), foreign.rows)
+    if own.lone_unranked and len(alone) == 1 and len(foreign.rows):
+        alone = alone[:0]
+    paired, alone_at = (torch.from_numpy(rows).to(none.device, non_blocking=True) for rows in (foreign.rows, alone))
 
     def order(values: Tensor, other: Tensor) -> Tensor:
         """Margins; and ranks, those of samples with a foreign sentence among its clips as well."""
         loss = margin_loss(values, pairs, own.margin)
         both = torch.cat((values, other), 1), torch.cat((level, torch.zeros_like(level)), 1), mask.repeat(1, 2)
-        for rows, parts in ((which, both), (alone, (values, level, mask))):
-            if rows.any():
+        for rows, parts in ((paired, both), (alone_at, (values, level, mask))):
+            if len(rows):
                 few = (part[rows] for part in parts)
                 loss = loss + rank_loss(*few, temperature=own.rank_temperature, divisor=own.rank_divisor)
         return loss
 
     def silence(cost: Tensor) -> Tensor:
         """-log(1 - p) of a clip's belonging to a foreign sentence, summed over clips: long videos weigh more."""
-        return (cost * mask)[which].sum() / which.sum().clamp_min(1)
+        return (cost * mask)[paired].sum() / max(len(paired), 1)
 
     saliency = order(answers.saliency, foreign.saliency) + silence(nn.functional.softplus(foreign.saliency))
     focus = order(share, foreign.share) + focus_loss(share, relevant, mask, padded=own.padding_in_losses)

@@ -6,7 +6,9 @@ kind than QVHighlights', on which both were published, this page says what takes
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,27 +54,41 @@ def assign(moments: Moments, targets: Targets, own: DETRConfig) -> Tensor:
     return match(cost, targets.window_mask)
 
 
-def moment_losses(moments: Moments, targets: Targets, own: DETRConfig) -> dict[str, Tensor]:
-    """Span (L1), generalised IoU and label losses of one decoder layer.
+def layer_losses(layers: Sequence[Moments], targets: Targets, own: DETRConfig) -> dict[str, Tensor]:
+    """Span (L1), generalised IoU and label losses, (N,) each: one number for each of N decoder layers.
 
     The label loss is the mean over all queries of weighted cross-entropies, not their weighted mean, as published.
-    Samples without windows take no part: nobody said that they hold no moment.
+    Samples without windows take no part: nobody said that they hold no moment. All layers are one batch.
     """
-    chosen = assign(moments, targets, own)  # (B, W)
+    layer_count = len(layers)
+    moments = Moments(*(torch.cat([getattr(m, name) for m in layers]) for name in ("spans", "logits")))
+    windows, window_mask = targets.windows.repeat(layer_count, 1, 1), targets.window_mask.repeat(layer_count, 1)
+    targets = dataclasses.replace(targets, windows=windows, window_mask=window_mask)
+
+    def each(values: Tensor) -> Tensor:
+        """Sums over the samples of each layer, (N * B, ...) to (N,)."""
+        return values.view(layer_count, -1).sum(1)
+
+    chosen = assign(moments, targets, own)  # (N * B, W)
     given = chosen >= 0
-    count = given.sum().clamp_min(1)
+    count = each(given).clamp_min(1)
     picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))
     l1 = (picked - to_centre(targets.windows)).abs().mean(-1)
     giou = 1 - overlap(to_edges(picked), targets.windows)[1]
-    hit = (chosen[..., None] == torch.arange(moments.spans.shape[1], device=chosen.device)).any(1)  # (B, Q)
+    hit = (chosen[..., None] == torch.arange(moments.spans.shape[1], device=chosen.device)).any(1)  # (N * B, Q)
     share = moments.logits.log_softmax(-1)
     label = torch.where(hit, -share[..., 0], -own.background * share[..., 1])
-    annotated = targets.window_mask.any(1)[:, None].expand_as(label)
+    annotated = targets.window_mask.any(1)[:, None] & torch.ones_like(hit)
     return {
-        "span": (l1 * given).sum() / count,
-        "giou": (giou * given).sum() / count,
-        "label": (label * annotated).sum() / annotated.sum().clamp_min(1),
+        "span": each(l1 * given) / count,
+        "giou": each(giou * given) / count,
+        "label": each(label * annotated) / each(annotated).clamp_min(1),
     }
+
+
+def moment_losses(moments: Moments, targets: Targets, own: DETRConfig) -> dict[str, Tensor]:
+    """`layer_losses` of one decoder layer, () each."""
+    return {name: value[0] for name, value in layer_losses([moments], targets, own).items()}
 
 
 @dataclass(frozen=True)
@@ -193,10 +209,10 @@ class DETRGrounder(Grounder):
         parts = {"saliency": self.saliency_loss(output, batch, targets)}
         total = own.saliency * parts["saliency"]
         if targets.windows.shape[1]:
-            for moments in output.layers if own.aux_loss else output.layers[-1:]:
-                found = moment_losses(moments, targets, own)
-                parts.update(found)
-                total = total + sum(getattr(own, name) * value for name, value in found.items())
+            layers = output.layers if own.aux_loss else output.layers[-1:]
+            for name, value in layer_losses(layers, targets, own).items():
+                parts[name] = value[-1]
+                total = total + getattr(own, name) * value.sum()
         return total, {name: value.detach() for name, value in parts.items()}
 
     def candidates(self, output: Any) -> tuple[Tensor, Tensor]:

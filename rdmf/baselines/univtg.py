@@ -165,7 +165,7 @@ def clip_targets(times: Tensor, batch: Batch, targets: Targets) -> ClipTargets:
         inside &= mask[..., None] & targets.window_mask[:, None]
         first = (batch.edges[:, 1:] <= targets.windows[:, :1, 0]).sum(1).minimum(batch.lengths - 1)
         lost = ~inside.flatten(1).any(1) & windowed
-        inside[lost, first[lost], 0] = True
+        inside[..., 0] |= lost[:, None] & (torch.arange(inside.shape[1], device=first.device) == first[:, None])
         rank = torch.arange(1, inside.shape[2] + 1, device=inside.device)
         chosen = (inside * rank).amax(-1)  # the last window's number, 0 for none
         foreground = chosen > 0

@@ -22,7 +22,13 @@ class Grounder(nn.Module, ABC):
     Args:
         config: all settings; a model reads `config.model` and its own section.
         video_dim, text_dim: widths of the features, as the cache says.
+
+    Attributes:
+        loss_of_output: whether the loss depends on the weights through the output alone. Where it does not, several
+            processes cannot compute the whole batch's loss from gathered outputs and average their gradients instead.
     """
+
+    loss_of_output = True
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__()

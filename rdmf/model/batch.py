@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +21,8 @@ class Batch:
             padding.
         text: (B, M, d_t) token features.
         text_mask: (B, M) bool, True where valid.
-        source: (B,) int64, equal for queries about the same video; None where nobody asked.
+        source: (B,) int64, equal for queries about the same video, on the host whatever the device; None where nobody
+            asked.
     """
 
     video: Tensor
@@ -44,7 +46,7 @@ class Batch:
         """The same batch on a device; itself where it already lies there."""
         if self.video.device == device:
             return self
-        return moved(self, device)
+        return dataclasses.replace(moved(self, device), source=self.source)
 
 
 Part = TypeVar("Part")

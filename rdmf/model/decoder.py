@@ -25,7 +25,8 @@ class Moments:
         spans: (B, Q, 2) (centre, width) as shares of the duration, each in (0, 1).
         labels: (B, Q) logit that the query is a moment.
         ious: (B, Q) logit of the predicted IoU.
-        expected: (B, Q) expected IoU in [0, 1] under the distribution over the pattern's segments; None without one.
+        expected: (B, Q) expected IoU in [0, 1] under the distribution over the pattern's segments; None without one,
+            and in training.
     """
 
     spans: Tensor
@@ -34,26 +35,48 @@ class Moments:
     expected: Tensor | None = None
 
 
+#: Up to so many clips a span's mean is a product with every clip's share of it: the cost grows with L, but matrix
+#: products are what machines do best. Beyond, cumulative sums, whose cost does not grow.
+DENSE_CLIPS = 512
+
+
 class Integral:
-    """Means of a clip-wise feature over arbitrary spans, by one cumulative sum: linear in L, any number of spans."""
+    """Means of clip-wise features over arbitrary spans, any number of them, for several features at once.
 
-    def __init__(self, features: Tensor, batch: Batch) -> None:
-        """features (B, L, d). Sums run in float64: a mean is a small difference of two of them."""
-        self.dtype = features.dtype
+    Args:
+        tables: features (B, L, d) each.
+    """
+
+    def __init__(self, batch: Batch, *tables: Tensor) -> None:
         self.edges = batch.edges.float().contiguous()
-        size = (self.edges[:, 1:] - self.edges[:, :-1]) * batch.video_mask  # (B, L)
-        self.upto = nn.functional.pad((features.double() * size[..., None]).cumsum(1), (0, 0, 1, 0))  # (B, L + 1, d)
-        self.covered = nn.functional.pad(size.double().cumsum(1), (1, 0))[..., None]  # (B, L + 1, 1)
-        self.ends = self.edges[:, -1:]
+        self.mask, self.tables = batch.video_mask, tables
+        self.dense = self.mask.shape[1] <= DENSE_CLIPS
+        if not self.dense:
+            size = (self.edges[:, 1:] - self.edges[:, :-1]) * self.mask  # (B, L)
+            # Sums run in float64: a mean is a small difference of two of them.
+            upto = [(x.double() * size[..., None]).cumsum(1) for x in tables]
+            upto.append(size.double().cumsum(1)[..., None])
+            self.upto = [nn.functional.pad(x, (0, 0, 1, 0)) for x in upto]  # (B, L + 1, d) each
 
-    def mean(self, start: Tensor, end: Tensor) -> Tensor:
-        """Mean feature over [start, end), (B, Q) each, to (B, Q, d); zero where the span holds no video."""
-        total, covered = (self._at(t, end) - self._at(t, start) for t in (self.upto, self.covered))
-        return (total / covered.clamp_min(1e-4)).to(self.dtype)
+    def means(self, start: Tensor, end: Tensor) -> list[Tensor]:
+        """Mean features over [start, end), (B, Q) each, to (B, Q, d) each; zero where the span holds no video."""
+        if not self.dense:
+            *totals, covered = (self._at(x, end) - self._at(x, start) for x in self.upto)
+            return [(x / covered.clamp_min(1e-4)).to(table.dtype) for x, table in zip(totals, self.tables)]
+        with torch.autocast(start.device.type, enabled=False):
+            share = self._shares(start, end)
+            return [(share @ x.float()).to(x.dtype) for x in self.tables]
+
+    def _shares(self, start: Tensor, end: Tensor) -> Tensor:
+        """How much of each span's video lies in each clip: (B, Q) twice to (B, Q, L), summing to 1 over L."""
+        first, last = self.edges[:, None, :-1], self.edges[:, None, 1:]
+        inside = torch.minimum(last, end.float()[..., None]) - torch.maximum(first, start.float()[..., None])
+        inside = inside.clamp_min(0) * self.mask[:, None]
+        return inside / inside.sum(-1, keepdim=True).clamp_min(1e-4)
 
     def _at(self, table: Tensor, time: Tensor) -> Tensor:
         """Piecewise linear interpolation of a cumulative table at times (B, Q)."""
-        time = torch.minimum(torch.maximum(time.float(), self.edges[:, :1]), self.ends).contiguous()
+        time = torch.minimum(torch.maximum(time.float(), self.edges[:, :1]), self.edges[:, -1:]).contiguous()
         index = torch.searchsorted(self.edges, time, right=True).clamp(1, self.edges.shape[1] - 1) - 1
         low, high = self.edges.gather(1, index), self.edges.gather(1, index + 1)
         share = ((time - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)[..., None]
@@ -75,33 +98,32 @@ class Views:
         self.likely = likely
         pattern = saliency.detach().float()
         curves = torch.stack((torch.sigmoid(pattern), pattern.clamp(-8, 8) / 4), -1)
-        self.features, self.pattern = Integral(fused, batch), Integral(curves, batch)
-        self.whole = self.pattern.mean(torch.zeros_like(pattern[:, :1]), torch.ones_like(pattern[:, :1]))  # (B, 1, 2)
+        self.parts = Integral(batch, fused, curves)
+        start, end = torch.zeros_like(pattern[:, :1]), torch.ones_like(pattern[:, :1])
+        self.whole = Integral(batch, curves).means(start, end)[0]  # (B, 1, 2)
 
-    def inside_and_beside(self, spans: Tensor) -> Tensor:
-        """Fused features of spans (B, Q, 2) as (centre, width): (B, Q, 3 d)."""
-        return torch.cat([self.features.mean(*part) for part in _parts(spans)], -1)
+    def of(self, spans: Tensor) -> tuple[Tensor, Tensor]:
+        """Of spans (B, Q, 2) as (centre, width).
 
-    def evidence(self, spans: Tensor) -> Tensor:
-        """What the pattern says for spans (B, Q, 2): its means inside, beside and overall, the width and the expected
-        IoU, (B, Q, EVIDENCE)."""
-        means = torch.cat([self.pattern.mean(*part) for part in _parts(spans)], -1)  # (B, Q, 6)
-        whole = self.whole.expand(-1, spans.shape[1], -1)
+        Returns:
+            fused features inside and on either side (B, Q, 3 d), and what the pattern says, (B, Q, EVIDENCE): its means
+            there and overall, the width and the expected IoU.
+        """
+        start, end = to_edges(spans).unbind(-1)
+        margin = (end - start) / 2
+        bounds = ((start, start - margin, end), (end, start, end + margin))
+        features, pattern = self.parts.means(*(torch.stack(b, -1).flatten(1) for b in bounds))  # (B, 3 Q, ...) each
+        size, count = spans.shape[:2]
         width = torch.log(spans[..., 1:].float().clamp_min(1e-4)) / 4
         expected = torch.zeros_like(width) if self.likely is None else self.expected_iou(spans)[..., None]
-        return torch.cat((means, whole, width, expected), -1)
+        told = pattern.reshape(size, count, -1), self.whole.expand(-1, count, -1), width, expected
+        return features.reshape(size, count, -1), torch.cat(told, -1)
 
     @torch.no_grad()
     def expected_iou(self, spans: Tensor) -> Tensor:
         """Of spans (B, Q, 2) as (centre, width), (B, Q); there must be a distribution."""
         assert self.likely is not None
         return self.likely.expected_iou(to_edges(spans))
-
-
-def _parts(spans: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    start, end = to_edges(spans).unbind(-1)
-    margin = (end - start) / 2
-    return (start, end), (start - margin, start), (end, end + margin)
 
 
 def pattern_spans(saliency: Tensor, batch: Batch, levels: tuple[float, ...], runs: int) -> Tensor:
@@ -145,7 +167,8 @@ class DecoderLayer(nn.Module):
         self, query: Tensor, spans: Tensor, views: Views, memory: Tensor, keys: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """query (B, Q, d) and spans (B, Q, 2) to the next ones; memory and keys (B, L, d), mask (B, L)."""
-        query = query + self.look(views.inside_and_beside(spans)) + self.weigh(views.evidence(spans))
+        seen, evidence = views.of(spans)
+        query = query + self.look(seen) + self.weigh(evidence)
         place = self.place(torch.cat([sine(x, query.shape[-1]) for x in spans.unbind(-1)], -1))
         x = self.self_norm(query)
         query = query + self.drop(self.self_attention(x + place, x + place, x))
@@ -199,7 +222,8 @@ class Decoder(nn.Module):
         # The moment losses shape the fused features only by this share: the pattern is learnt from every clip's
         # saliency, and a few spans a query would drown that signal.
         share = self.config.gradient
-        fused = fused if share == 1 else share * fused + (1 - share) * fused.detach()
+        if share < 1:
+            fused = share * fused + (1 - share) * fused.detach() if share else fused.detach()
         views = Views(fused, saliency, batch, likely)
         keys = fused + sine(batch.centres, width).to(fused.dtype)
         out = []
@@ -207,7 +231,8 @@ class Decoder(nn.Module):
             query, spans = layer(query, spans, views, fused, keys, batch.video_mask)
             told = self.norm(query)
             label, iou = self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()
-            expected = None if likely is None else views.expected_iou(spans)
+            # No loss asks for it, and the next layer finds out for itself.
+            expected = None if likely is None or self.training else views.expected_iou(spans)
             out.append(Moments(spans.float(), label, iou, expected))
             spans = spans.detach()
         return out

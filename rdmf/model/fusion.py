@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from rdmf.config import FusionConfig, ModelConfig
 from rdmf.model.dropout import Dropout
 from rdmf.model.layers import Attention, FeedForward, masked_mean
-from rdmf.model.reaction import Rates, gray_scott
+from rdmf.model.reaction import Kinetics, Rates, gray_scott
 
 
 class LiteralFusion(nn.Module):
@@ -27,18 +27,23 @@ class LiteralFusion(nn.Module):
         self.rates = Rates(config, d, None)
         self.out = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """video (B, L, d), text (B, M, d) with their masks, to fused features (B, L, d)."""
+    def start(self, video: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor, Kinetics]:
+        """What the run starts from: the video and the text field, (B, L, d) in (0, 1), and the rates."""
         v = torch.sigmoid(self.video_norm(video))
         pooled = self.text_norm(self.text(masked_mean(text, text_mask)))
         t = torch.sigmoid(pooled)[:, None].expand_as(v)
-        fused, _ = react(self.config, self.rates(), v, t, video_mask, scales=1)
+        return v, t, self.rates()
+
+    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """video (B, L, d), text (B, M, d) with their masks, to fused features (B, L, d)."""
+        v, t, rates = self.start(video, text, text_mask)
+        fused, _ = react(self.config, rates, v, t, video_mask, scales=1)
         out: Tensor = self.out(fused)
         return video + out if self.config.residual else out
 
 
 def react(
-    config: FusionConfig, rates: object, video: Tensor, text: Tensor, mask: Tensor, *, scales: int
+    config: FusionConfig, rates: Kinetics, video: Tensor, text: Tensor, mask: Tensor, *, scales: int
 ) -> tuple[Tensor, Tensor]:
     """Run the system with each modality in its role; returns (video field, text field)."""
     video_first = config.video == "activator"
@@ -46,7 +51,7 @@ def react(
         video if video_first else text,
         text if video_first else video,
         mask,
-        rates,  # type: ignore[arg-type]
+        rates,
         steps=config.steps,
         step_size=config.step_size,
         scales=scales,
@@ -76,8 +81,8 @@ class ReactionBlock(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), Dropout(model.dropout))
         self.mix = FeedForward(d, model.dropout, context=model.context)
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
+    def start(self, video: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor, Kinetics]:
+        """What the run starts from: the video and the text field, (B, L, d) in (0, 1), and the rates."""
         x = self.norm(video)
         pooled = masked_mean(text, text_mask)  # (B, d)
         level = self.text(pooled)[:, None]  # (B, 1, d)
@@ -86,7 +91,12 @@ class ReactionBlock(nn.Module):
         gain, shift = self.align(pooled)[:, None].chunk(2, -1)  # (B, 1, d) each
         v = torch.sigmoid(self.video_level(self.video(x)) * (1 + gain) + shift)
         t = torch.sigmoid(self.text_level(level)).expand_as(v)
-        v, t = react(self.config, self.rates(pooled), v, t, video_mask, scales=self.config.scales)
+        return v, t, self.rates(pooled)
+
+    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
+        v, t, rates = self.start(video, text, text_mask)
+        v, t = react(self.config, rates, v, t, video_mask, scales=self.config.scales)
         video = video + self.out(torch.cat((v, t), -1))
         mixed: Tensor = self.mix(video, video_mask)
         return mixed

@@ -1,4 +1,4 @@
-"""The reaction's CPU kernel, `gray_scott.c`: compiled once on this machine, for this machine, where a C compiler is."""
+"""The CPU kernels, `gray_scott.c` and `heat.c`: compiled once on this machine, for it, where a C compiler is."""
 
 from __future__ import annotations
 
@@ -18,30 +18,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Set to "off" to keep to PyTorch's own operations.
+#: Set to "off" to do without them. (`rdmf.model.kernels` has the switch for every kind of kernel.)
 SWITCH = "RDMF_NATIVE"
+SOURCES = ("gray_scott.c", "heat.c")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c11", "-shared", "-fPIC")
+#: What a walk keeps in the caches grows with the square of its steps; more steps go in several walks.
+MOST_STEPS = 16
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None: switched off, no compiler, or nowhere to keep them. Never an error."""
+    return None if os.environ.get(SWITCH, "").lower() in {"off", "0", "false"} else _built()
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None: switched off, no compiler, or nowhere to keep it. Never an error.
-
-    The file lies in the user's cache folder under a name made of the source, the flags and the processor, so that
-    machines sharing a home directory do not run each other's code.
-    """
-    if os.environ.get(SWITCH, "").lower() in {"off", "0", "false"} or sys.platform == "win32":
+def _built() -> ctypes.CDLL | None:
+    """The file lies in the user's cache folder under a name made of the sources, the flags and the processor, so that
+    machines sharing a home directory do not run each other's code."""
+    if sys.platform == "win32":
         return None
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
-    source = (resources.files("rdmf.model") / "gray_scott.c").read_bytes()
+    sources = {name: (resources.files("rdmf.model") / name).read_bytes() for name in SOURCES}
     about = "\n".join((compiler, *_FLAGS, platform.machine(), _processor()))
-    name = f"gray_scott-{hashlib.sha256(source + about.encode()).hexdigest()[:16]}.so"
+    name = f"kernels-{hashlib.sha256(b''.join(sources.values()) + about.encode()).hexdigest()[:16]}.so"
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rdmf"
     try:
         if not (root / name).is_file():
-            _compile(compiler, source, root / name)
+            _compile(compiler, sources, root / name)
         return _declare(ctypes.CDLL(str(root / name)))
     except (OSError, RuntimeError, subprocess.SubprocessError):
         return None
@@ -56,67 +61,80 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def _compile(compiler: str, source: bytes, target: Path) -> None:
+def _compile(compiler: str, sources: dict[str, bytes], target: Path) -> None:
     """Build into a temporary file beside the target and rename: many processes may start at once."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        code, built = Path(folder) / "gray_scott.c", Path(folder) / target.name
-        code.write_bytes(source)
-        for threads in (("-fopenmp",), ()):  # a compiler without OpenMP gives a kernel of one thread
-            command = [compiler, *_FLAGS, *threads, str(code), "-o", str(built)]
-            if subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0:
+        for name, code in sources.items():
+            (Path(folder) / name).write_bytes(code)
+        built = Path(folder) / target.name
+        for threads in (("-fopenmp",), ()):  # a compiler without OpenMP gives kernels of one thread
+            command = [compiler, *_FLAGS, *threads, *(str(Path(folder) / name) for name in sources), "-o", str(built)]
+            if subprocess.run(command, capture_output=True, timeout=300, check=False).returncode == 0:
                 built.replace(target)
                 return
-    raise RuntimeError(f"{compiler} does not compile the kernel")
+    raise RuntimeError(f"{compiler} does not compile the kernels")
 
 
 def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
-    whole, real, pointer = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
-    head: list[Any] = [whole] * 5 + [real, ctypes.c_int] + [pointer] * 8
-    lib.gray_scott_forward.argtypes, lib.gray_scott_forward.restype = head, None
-    lib.gray_scott_backward.argtypes, lib.gray_scott_backward.restype = head + [pointer] * 7, None
+    whole, real, flag, pointer = ctypes.c_int64, ctypes.c_float, ctypes.c_int, ctypes.c_void_p
+    reaction: list[Any] = [whole] * 5 + [flag, real, flag]
+    heat: list[Any] = [whole] * 4 + [flag]
+    lib.gray_scott_forward.argtypes = reaction + [pointer] * 9
+    lib.gray_scott_backward.argtypes = reaction + [pointer] * 15
+    lib.heat_forward.argtypes = heat + [pointer] * 4
+    lib.heat_backward.argtypes = heat + [pointer] * 6
     return lib
 
 
-def usable(*fields: Tensor) -> bool:
-    """Whether the kernel can take these fields: float32 on the CPU, and there is a kernel."""
-    return all(f.device.type == "cpu" and f.dtype == torch.float32 for f in fields) and library() is not None
+def _call(name: str, *arguments: Any) -> None:
+    """Run a kernel; tensors, all contiguous and on the CPU, go in as their addresses."""
+    lib = library()
+    if lib is None:
+        raise RuntimeError("the compiled kernels are gone: was the switch turned between forward and backward?")
+    if getattr(lib, name)(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)):
+        raise MemoryError(f"no memory for the scratch rows of {name}")
 
 
-class NativeSteps(torch.autograd.Function):
-    """N split steps by the compiled kernel; the arguments of `rdmf.model.split_steps.SplitSteps`, channels last."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, a: Tensor, s: Tensor, rate_a: Tensor, rate_s: Tensor, feed: Tensor, decay: Tensor, extra: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Fields (B, L, d); rates (B, 1, d); extra: (mask (B, L), steps, eta, scales)."""
-        mask, steps, eta, scales = extra
-        batch, length, width = a.shape
-        fields = [f.contiguous() for f in (a, s)]
-        rates = [r.reshape(batch, width).contiguous() for r in (rate_a, rate_s, feed, decay)]
-        valid = mask.sum(1)
-        states = a.new_empty((steps, 2, batch, length, width))
-        lib = library()
-        assert lib is not None
-        ctx.sizes = (batch, length, width, steps, scales, eta, torch.get_num_threads())
-        lib.gray_scott_forward(*ctx.sizes, *_at(valid, *fields, *rates, states))
-        ctx.save_for_backward(valid, *fields, *rates, states)
-        return states[-1, 0], states[-1, 1]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        """States are kept by the forward pass; everything within a step is computed again."""
-        saved = ctx.saved_tensors
-        batch, length, width, *_, threads = ctx.sizes
-        ga, gs = (torch.empty_like(f).copy_(g) for f, g in zip(saved[1:3], gradients))
-        rates = [ga.new_zeros((batch, width)) for _ in range(4)]
-        scratch = ga.new_empty((max(threads, 1), 2, length, width))
-        lib = library()
-        assert lib is not None
-        lib.gray_scott_backward(*ctx.sizes, *_at(*saved, ga, gs, *rates, scratch))
-        return ga, gs, *(r[:, None] for r in rates), None
+def gray_scott_forward(
+    a: Tensor, s: Tensor, rates: Tensor, lengths: Tensor, steps: int, eta: float, scales: int, euler: bool
+) -> tuple[Tensor, Tensor]:
+    """At most MOST_STEPS steps on float32: see `rdmf.model.fused.gray_scott_steps`, whose arguments these are."""
+    out = torch.empty_like(a), torch.empty_like(s)
+    sizes = (*a.shape, steps, scales, euler, eta, torch.get_num_threads())
+    _call("gray_scott_forward", *sizes, lengths, a, s, *rates, *out)
+    return out
 
 
-def _at(*tensors: Tensor) -> list[int]:
-    return [t.data_ptr() for t in tensors]
+def gray_scott_backward(
+    a: Tensor,
+    s: Tensor,
+    rates: Tensor,
+    lengths: Tensor,
+    x: Tensor,
+    y: Tensor,
+    steps: int,
+    eta: float,
+    scales: int,
+    euler: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of both fields and of the rates (4, B, d), from those of the result, x and y."""
+    to_a, to_s, to_rates = torch.empty_like(a), torch.empty_like(s), torch.zeros_like(rates)
+    sizes = (*a.shape, steps, scales, euler, eta, torch.get_num_threads())
+    _call("gray_scott_backward", *sizes, lengths, a, s, *rates, x, y, to_a, to_s, *to_rates)
+    return to_a, to_s, to_rates
+
+
+def heat_forward(field: Tensor, rate: Tensor, lengths: Tensor, steps: int) -> Tensor:
+    """Any number of steps on float32: see `rdmf.model.fused.heat_steps`, whose arguments these are."""
+    out = torch.empty_like(field)
+    _call("heat_forward", *field.shape, steps, torch.get_num_threads(), lengths, rate, field, out)
+    return out
+
+
+def heat_backward(field: Tensor, rate: Tensor, lengths: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The gradients of the field and of the rate (d,), from that of the result."""
+    to_field, to_rate = torch.empty_like(field), field.new_zeros(field.shape[0], field.shape[2])
+    sizes = (*field.shape, steps, torch.get_num_threads())
+    _call("heat_backward", *sizes, lengths, rate, field, gradient, to_field, to_rate)
+    return to_field, to_rate.sum(0)

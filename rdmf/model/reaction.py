@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from rdmf.config import FusionConfig
 from rdmf.model.diffusion import bounded, unbounded
-from rdmf.model.native import NativeSteps, usable
-from rdmf.model.split_steps import SplitSteps
+from rdmf.model.fused import gray_scott_steps
+from rdmf.model.kernels import chosen
+from rdmf.model.split_steps import SplitSteps, split_steps
+from rdmf.model.stable_set import StableSet
 
 #: eta * D never exceeds this: explicit diffusion keeps the maximum principle and no mode alternates in sign.
 DIFFUSION_LIMIT = 0.25
@@ -79,8 +82,9 @@ def gray_scott(
         step_size: eta.
         scales: see `spread`.
         integrator: "euler" or "split".
-        fused: use the split integrator's own backward pass rather than autograd's graph: the compiled kernel
-            (`rdmf.model.native`) where it can be had, else `rdmf.model.split_steps`.
+        fused: walk all N steps at once in a kernel (`rdmf.model.kernels` chooses), whose backward pass computes the
+            states again; without kernels, the split integrator's own backward pass (`rdmf.model.split_steps`). Else the
+            plain loop below, the definition, with autograd's graph.
 
     Returns:
         activator, substrate: (B, L, d) after N steps; padding keeps values that mean nothing.
@@ -88,17 +92,24 @@ def gray_scott(
     a, s = activator, substrate
     decay = step_size * (rates.feed + rates.kill)
     feed = step_size * rates.feed
-    if fused and integrator == "split":
-        lines = (a.shape[0], 1, a.shape[2])
-        extra = (mask, steps, step_size, scales)
-        if usable(a, s, rates.activator, feed):
-            across = [r.expand(lines) for r in (rates.activator, rates.substrate, feed, decay)]
-            native: tuple[Tensor, Tensor] = NativeSteps.apply(a, s, *across, extra)
-            return native
-        along = [r.expand(lines).transpose(1, 2) for r in (rates.activator, rates.substrate, feed, decay)]
-        fields = [f.transpose(1, 2).contiguous() for f in (a, s)]
-        a, s = SplitSteps.apply(*fields, *along, extra)
-        return a.transpose(1, 2), s.transpose(1, 2)
+    given = (rates.activator, rates.substrate, feed, decay)
+    if fused and steps and all(r.dim() < 2 or r.shape[-2] == 1 for r in given):  # rates that are constant along time
+        dtype = functools.reduce(torch.promote_types, (x.dtype for x in (a, s, *given)))
+        kernel = chosen(a.device.type, dtype)
+        across = [r.expand(a.shape[0], 1, a.shape[2]) for r in given]
+        if kernel != "plain":
+            euler = integrator == "euler"
+            together = torch.stack(across).squeeze(2)  # (4, B, d)
+            return gray_scott_steps(
+                a, s, together, mask.sum(1), kernel, steps=steps, eta=step_size, scales=scales, euler=euler
+            )
+        if integrator == "split":
+            wide = torch.promote_types(dtype, torch.float32)  # the state between steps loses nothing
+            fields = [f.transpose(1, 2).to(wide).contiguous() for f in (a, s)]
+            inputs = (*fields, *(r.transpose(1, 2).to(wide) for r in across), (mask, steps, step_size, scales))
+            learning = torch.is_grad_enabled() and any(x.requires_grad for x in (a, s, *across))
+            a, s = SplitSteps.apply(*inputs) if learning else split_steps(*inputs)
+            return a.transpose(1, 2).to(dtype), s.transpose(1, 2).to(dtype)
     for _ in range(steps):
         spread_a, spread_s = rates.activator * spread(a, mask, scales), rates.substrate * spread(s, mask, scales)
         if integrator == "euler":
@@ -114,8 +125,11 @@ def gray_scott(
 class Rates(nn.Module):
     """Kinetics kept inside their bounds by construction; constant, or shifted by the query.
 
+    With `fusion.kinetics` stable or turing, F and k (and D) come out of `rdmf.model.stable_set`, which they cannot
+    leave.
+
     Args:
-        config: initial coefficients, step size, roles and the constraint on their order.
+        config: initial coefficients, step size, roles and the constraints on them.
         width: d, number of channels.
         query_width: width of the pooled query that sets the kinetics, or None for one learnt scalar per rate (the
             paper).
@@ -125,6 +139,7 @@ class Rates(nn.Module):
         super().__init__()
         self.order, self.video = config.order, config.video
         eta = config.step_size
+        self.stable = None if config.kinetics == "free" else StableSet.of(config, DIFFUSION_LIMIT)
         # Under a constraint the smaller coefficient is a share of the larger: its start is that share.
         d_video, d_text = eta * config.d_video, eta * config.d_text
         shares = {"video": d_video / DIFFUSION_LIMIT, "text": d_text / DIFFUSION_LIMIT}
@@ -140,6 +155,8 @@ class Rates(nn.Module):
                 unbounded(config.kill, RATE_LIMIT),
             ]
         )
+        if self.stable is not None:
+            start = self.stable.start(config, start)
         self.raw = nn.Parameter(start[:, None].repeat(1, width if query_width is not None else 1))  # (4, 1 or d)
         self.shift = nn.Linear(query_width, 4 * width) if query_width is not None else None
         if self.shift is not None:
@@ -154,6 +171,13 @@ class Rates(nn.Module):
             raw_video, raw_text, raw_feed, raw_kill = (r[:, None] for r in raw.unbind(1))  # each (B, 1, d)
         else:
             raw_video, raw_text, raw_feed, raw_kill = raw.unbind(0)
+        if self.stable is None:
+            feed, kill = bounded(raw_feed, RATE_LIMIT), bounded(raw_kill, RATE_LIMIT)
+        else:
+            feed, kill = self.stable.kinetics(raw_feed, raw_kill)
+            if self.stable.turing:
+                raw_a, raw_s = (raw_video, raw_text) if self.video == "activator" else (raw_text, raw_video)
+                return Kinetics(*self.stable.diffusion(raw_a, raw_s, feed, kill), feed, kill)
         video, text = bounded(raw_video, DIFFUSION_LIMIT), bounded(raw_text, DIFFUSION_LIMIT)
         smaller = self._smaller()
         if smaller == "text":
@@ -161,7 +185,7 @@ class Rates(nn.Module):
         elif smaller == "video":
             video = text * bounded(raw_video, 1.0)
         activator, substrate = (video, text) if self.video == "activator" else (text, video)
-        return Kinetics(activator, substrate, bounded(raw_feed, RATE_LIMIT), bounded(raw_kill, RATE_LIMIT))
+        return Kinetics(activator, substrate, feed, kill)
 
     def _smaller(self) -> str | None:
         """The field whose coefficient is kept below the other's by construction, or None."""

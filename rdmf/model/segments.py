@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rdmf.model.spans import overlap, suppress
+from rdmf.model.spans import iou_of, suppress
 
 #: Score of what cannot be; far below any sum of logits, and finite so that nothing turns into NaN.
 IMPOSSIBLE = -1e9
@@ -64,7 +64,7 @@ class Likely:
 
     def expected_iou(self, spans: Tensor) -> Tensor:
         """Expected IoU of spans (B, Q, 2) as (start, end) with the moment, (B, Q) in [0, 1]."""
-        iou = overlap(spans[:, :, None].float(), self.spans[:, None])[0]  # (B, Q, K)
+        iou = iou_of(spans[:, :, None].float(), self.spans[:, None])  # (B, Q, K)
         return (iou * self.probability[:, None]).sum(-1)
 
     def distinct(self, count: int, *, among: int = 64, limit: float = 0.6) -> Tensor:
@@ -78,7 +78,8 @@ class Likely:
         """
         spans = self.spans[:, :among]
         value = self.expected_iou(spans)
-        value = value + suppress(spans, value, limit)  # kept ones before dropped ones
+        if count > 1:  # the best one is never dropped
+            value = value + suppress(spans, value, limit)  # kept ones before dropped ones
         there = self.probability[:, :among] > 0
         best = value.masked_fill(~there, -1).topk(min(count, value.shape[1]), 1).indices
         best = torch.where(there.gather(1, best), best, best[:, :1])
@@ -133,7 +134,7 @@ class Segments:
         score = self.opening.gather(1, likely.first) + self.closing.gather(1, likely.last)
         weight = torch.softmax(score.masked_fill(likely.probability == 0, IMPOSSIBLE), 1).float()  # (B, K)
         spans = self.spans(likely.first, likely.last)  # again, for `likely` keeps no gradients
-        iou = overlap(spans[:, :, None], windows[:, None])[0].masked_fill(~valid[:, None], 0)  # (B, K, W)
+        iou = iou_of(spans[:, :, None], windows[:, None]).masked_fill(~valid[:, None], 0)  # (B, K, W)
         return (weight * iou.amax(-1)).sum(1)
 
     def spans(self, first: Tensor, last: Tensor) -> Tensor:

@@ -18,18 +18,30 @@ def to_centre(spans: Tensor) -> Tensor:
     return torch.stack(((start + end) / 2, end - start), -1)
 
 
+def iou_of(a: Tensor, b: Tensor) -> Tensor:
+    """IoU in [0, 1] of spans given as (start, end); a and b (..., 2) broadcast against each other; 0 for two empty
+    spans at one place."""
+    inter, union = _shared(a, b)
+    return inter / union.clamp_min(torch.finfo(a.dtype).eps)
+
+
 def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU of spans given as (start, end); a and b (..., 2) broadcast against each other.
 
     IoU is in [0, 1], generalised IoU in (-1, 1]; both are 0 for two empty spans at one place.
     """
-    left, right = torch.maximum(a[..., 0], b[..., 0]), torch.minimum(a[..., 1], b[..., 1])
-    inter = (right - left).clamp_min(0)
-    union = (a[..., 1] - a[..., 0]).clamp_min(0) + (b[..., 1] - b[..., 0]).clamp_min(0) - inter
+    inter, union = _shared(a, b)
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
     tiny = torch.finfo(a.dtype).eps
     iou = inter / union.clamp_min(tiny)
     return iou, iou - (hull - union).clamp_min(0) / hull.clamp_min(tiny)
+
+
+def _shared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths of the intersection and of the union."""
+    left, right = torch.maximum(a[..., 0], b[..., 0]), torch.minimum(a[..., 1], b[..., 1])
+    inter = (right - left).clamp_min(0)
+    return inter, (a[..., 1] - a[..., 0]).clamp_min(0) + (b[..., 1] - b[..., 0]).clamp_min(0) - inter
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-4) -> Tensor:
@@ -51,7 +63,7 @@ def suppress(spans: Tensor, scores: Tensor, limit: float) -> Tensor:
     """
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
     ranked = spans.gather(1, order[..., None].expand(-1, -1, 2))
-    over = overlap(ranked[:, :, None], ranked[:, None])[0] > limit  # (B, Q, Q)
+    over = iou_of(ranked[:, :, None], ranked[:, None]) > limit  # (B, Q, Q)
     keep = torch.ones_like(scores, dtype=torch.bool)
     for i in range(spans.shape[1] - 1):
         keep[:, i + 1 :] &= ~(over[:, i, i + 1 :] & keep[:, i, None])

@@ -40,6 +40,15 @@ def _plus(total: Tensor | None, more: Tensor) -> Tensor:
     return more if total is None else total.add_(more)
 
 
+def split_steps(*inputs: Any) -> tuple[Tensor, Tensor]:
+    """The steps of `SplitSteps`, whose arguments these are, where no gradient is wanted: no state is kept."""
+    a, s, rate_a, rate_s, feed, decay, (mask, steps, eta, scales) = inputs
+    masks = neighbour_masks(mask, scales, a.dtype)
+    for _ in range(steps):
+        a, s, _ = _step(a, s, rate_a, rate_s, feed, decay, eta, masks)[3:]
+    return a, s
+
+
 class SplitSteps(torch.autograd.Function):
     """N split steps; see `gray_scott`. Saves the state before each step and recomputes the rest."""
 

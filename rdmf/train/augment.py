@@ -21,9 +21,11 @@ def augment(batch: Batch, targets: Targets, *, warp: float, noise: float, blank:
     Torch's own random state decides, so that (seed, epoch) repeats it.
     """
     if warp:
-        batch, targets = change_speed(batch, targets, torch.exp(warp * torch.randn(len(batch.text), KNOTS)))
+        slowness = torch.exp(warp * torch.randn(len(batch.text), KNOTS, device=batch.edges.device))
+        batch, targets = change_speed(batch, targets, slowness)
     if blank:
-        batch = dataclasses.replace(batch, video=blanked(batch, torch.rand(batch.video_mask.shape) < blank))
+        which = torch.rand(batch.video_mask.shape, device=batch.video_mask.device) < blank
+        batch = dataclasses.replace(batch, video=blanked(batch, which))
     if noise:
         video = batch.video + noise * torch.randn_like(batch.video)
         batch = dataclasses.replace(batch, video=video * batch.video_mask[..., None])

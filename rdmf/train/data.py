@@ -17,6 +17,8 @@ from rdmf.train.pool import pooled
 from rdmf.train.targets import clip_edges, saliency_targets, window_table
 
 Ints = NDArray[np.int64]
+#: Clips, tokens and windows that a batch is padded to.
+Shape = tuple[int, int, int]
 
 
 @dataclass
@@ -31,8 +33,10 @@ class Split:
         row_start, row_count, edge_start, token_start, token_count: (Q,) int64, where each query finds its own.
         windows (Q, W, 2), window_mask (Q, W): shares of the duration.
         saliency, saliency_known: flat over the clips of every query, from `saliency_start` (Q,).
-        source: (Q,) int64, the query's video. rated: (Q,) bool, whether annotators scored its clips.
+        source: (Q,) int64, the query's video, on the host. rated: (Q,) bool, whether annotators scored its clips.
         durations: (Q,) seconds. index: (Q,) rows of the cache's query table. video_index: (Q,).
+        sizes: (Q, 3) clips, tokens and windows of each query, on the host: shapes of batches are known without asking
+            the device.
     """
 
     rows: Tensor
@@ -53,6 +57,7 @@ class Split:
     durations: NDArray[np.float64]
     index: Ints
     video_index: Ints
+    sizes: Ints
 
     @staticmethod
     def load(
@@ -106,39 +111,61 @@ class Split:
             saliency=put(target.astype(np.float32)),
             saliency_known=put(known),
             saliency_start=put(start),
-            source=put(videos.astype(np.int64)),
+            source=torch.from_numpy(videos.astype(np.int64)),
             rated=put(np.diff(table.saliency_offsets)[index] > 0),
             durations=durations,
             index=np.asarray(index, dtype=np.int64),
             video_index=videos,
+            sizes=np.stack((counts, token_counts, window_mask.sum(1)), 1).astype(np.int64),
         )
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def batch(self, which: Tensor) -> tuple[Batch, Targets]:
-        """Queries `which` (B,) int64 on the split's device, padded to the longest of them."""
+    def shape(self, which: Tensor, multiple: int = 0) -> Shape:
+        """Clips, tokens and windows of the longest of the queries `which` (B,), on the host.
+
+        Args:
+            multiple: `train.bucket`; clips are rounded up to a multiple of it and tokens to one of 8, and windows are
+                as many as the split's most, so that few shapes occur.
+        """
+        length, tokens, windows = self.sizes[which.numpy()].max(0).tolist()
+        # Where any query has windows, so has every batch: which losses there are does not change from batch to batch.
+        most = self.windows.shape[1]
+        if not multiple:
+            return length, tokens, max(windows, min(most, 1))
+        return -(-length // multiple) * multiple, -(-tokens // 8) * 8, most
+
+    def batch(self, which: Tensor, shape: Shape | None = None) -> tuple[Batch, Targets]:
+        """Queries `which` (B,) int64, on the host, gathered by index on the split's device.
+
+        Args:
+            shape: clips, tokens and windows to pad to; default: those of the longest query.
+        """
+        length, longest, windows = shape or self.shape(which)
+        source, which = self.source[which], which.to(self.row_count.device, non_blocking=True)
         count = self.row_count[which]
-        length = int(count.max())
         place = torch.arange(length, device=which.device)[None]  # (1, L)
         mask = place < count[:, None]
         inside = torch.minimum(place, count[:, None] - 1)
         edge = torch.minimum(torch.arange(length + 1, device=which.device)[None], count[:, None])
         tokens = self.token_count[which]
-        spot = torch.arange(int(tokens.max()), device=which.device)[None]
+        spot = torch.arange(longest, device=which.device)[None]
+        said = spot < tokens[:, None]
         flat = self.saliency_start[which][:, None] + inside
         batch = Batch(
-            video=self.rows[self.row_start[which][:, None] + inside].float() * mask[..., None],
+            video=self.rows[self.row_start[which][:, None] + inside].float().mul_(mask[..., None]),
             video_mask=mask,
             edges=self.edges[self.edge_start[which][:, None] + edge],
-            text=self.tokens[self.token_start[which][:, None] + torch.minimum(spot, tokens[:, None] - 1)].float()
-            * (spot < tokens[:, None])[..., None],
-            text_mask=spot < tokens[:, None],
-            source=self.source[which],
+            text=self.tokens[self.token_start[which][:, None] + torch.minimum(spot, tokens[:, None] - 1)]
+            .float()
+            .mul_(said[..., None]),
+            text_mask=said,
+            source=source,
         )
         targets = Targets(
-            windows=self.windows[which],
-            window_mask=self.window_mask[which],
+            windows=self.windows[which, :windows],
+            window_mask=self.window_mask[which, :windows],
             saliency=self.saliency[flat] * mask,
             saliency_mask=self.saliency_known[flat] & mask,
             rated=self.rated[which],
@@ -146,22 +173,22 @@ class Split:
         return batch, targets
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """Indices of one pass, (B,) each: in order of length, or with a generator shuffled in buckets of like length.
+        """Indices of one pass, (B,) each, on the host: in order of length, or with a generator shuffled in buckets of
+        like length.
 
         A bucket is 8 batches of a random permutation sorted by length, so that a batch carries little padding and still
         changes from epoch to epoch. With the generator's state, the order is reproducible.
         """
-        count = self.row_count.cpu()
+        count = torch.from_numpy(self.sizes[:, 0].copy())
         if generator is None:
-            for part in torch.argsort(count, dim=0, stable=True).split(size):
-                yield part.to(self.row_count.device)
+            yield from torch.argsort(count, dim=0, stable=True).split(size)
             return
         order = torch.randperm(len(self), generator=generator)
         bucket = 8 * size
         sorted_parts = [part[torch.argsort(count[part], dim=0, stable=True)] for part in order.split(bucket)]
         batches = [b for part in sorted_parts for b in part.split(size)]
         for i in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[i].to(self.row_count.device)
+            yield batches[i]
 
 
 def load_rows(cache: Cache, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -19,16 +19,17 @@ from rdmf.model import Grounder, build_model
 from rdmf.model.base import describe
 from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
-from rdmf.run import fit, load_run, pick_device, run_header
+from rdmf.run import fit, load_run, run_header
 from rdmf.store import Cache, InputError, open_cache
-from rdmf.train.augment import augment
 from rdmf.train.checkpoint import load_resume, save_resume, save_weights, write_json
 from rdmf.train.curves import draw_curves
 from rdmf.train.data import Split, load_rows
+from rdmf.train.distributed import Ranks, join
 from rdmf.train.monitor import monitor_scores
 from rdmf.train.pool import pooled
 from rdmf.train.progress import Progress
 from rdmf.train.schedule import Average, rate_at
+from rdmf.train.step import Step, bucket_size
 
 Ints = NDArray[np.int64]
 
@@ -63,13 +64,12 @@ class State:
             },
         )
 
-    def load(self, path: Path) -> None:
-        saved = load_resume(path)
+    def load(self, saved: dict[str, Any], path: Path) -> None:
+        """Go on from what `load_resume` read from `path`."""
         fit(self.model, saved["model"], path)
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.average and saved["average"]:
-            values, self.average.steps = saved["average"]
-            self.average.values = {k: v.to(self.average.values[k].device) for k, v in values.items()}
+            self.average.load(*saved["average"])
         self.epoch, self.step, self.best, self.best_epoch, self.seconds = saved["counters"]
         self.history = json.loads(saved["history"])
 
@@ -102,34 +102,48 @@ def train(
     Raises:
         InputError: settings, cache or run directory that cannot be used; training that diverged.
     """
-    out = Path(out)
-    config = load_config(preset, config_file, overrides)
-    with open_cache(features) as cache:
-        learn, watch = choose_queries(cache, config)
-        device = pick_device(config.train.device)
-        saved = run_header(config, cache, features, preset=preset, seed=seed)
-        _refuse_other_run(out, saved, resume)
-        rows = load_rows(pooled(cache, config.data.pool), residence(cache, device, config))
-        shape = {"max_tokens": config.data.max_tokens, "pool": config.data.pool}
-        data = Split.load(cache, learn, device=rows[0].device, **shape, rows=rows)
-        held = Split.load(cache, watch, device=rows[0].device, **shape, rows=rows) if len(watch) else None
-    _claim(out, saved)
+    ranks = join()
+    quiet, out = quiet or not ranks.first, Path(ranks.tell(str(out)))
+    going_on: dict[str, Any] | None = None
+    with ranks.together():
+        config = load_config(preset, config_file, overrides)
+        with open_cache(features) as cache:
+            learn, watch = choose_queries(cache, config)
+            device = ranks.device(config.train.device)
+            saved = run_header(config, cache, features, preset=preset, seed=seed)
+            if ranks.first:
+                _refuse_other_run(out, saved, resume)
+            rows = load_rows(pooled(cache, config.data.pool), residence(cache, device, config))
+            shape = {"max_tokens": config.data.max_tokens, "pool": config.data.pool}
+            data = Split.load(cache, learn, device=rows[0].device, **shape, rows=rows)
+            held = Split.load(cache, watch, device=rows[0].device, **shape, rows=rows) if len(watch) else None
+    with ranks.together():
+        ranks.refuse_differences((saved["fingerprint"], saved["config"], seed, learn.tolist()), "cache and settings")
+    with ranks.together():
+        if ranks.first:
+            _claim(out, saved)
+            if resume and (out / "resume.pt").is_file():
+                going_on = load_resume(out / "resume.pt")
+    going_on = ranks.tell(going_on)
     progress = Progress(config.train.epochs, quiet=quiet)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build_model(config, saved["video_dim"], saved["text_dim"]).to(device)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, config), lr=config.train.lr, fused=device.type == "cuda" or None
-        )
+        fused = device.type in ("cpu", "cuda") or None
+        optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused)
         state = State(model, optimizer, Average(model, config.train.ema) if config.train.ema else None)
-        if resume and (out / "resume.pt").is_file():
-            state.load(out / "resume.pt")
-            progress.say(f"going on after epoch {state.epoch}")
+        with ranks.together():
+            if going_on is not None:
+                state.load(going_on, out / "resume.pt")
+                progress.say(f"going on after epoch {state.epoch}")
         where = f"{len(data)} queries" + (f", {len(held)} held out" if held else "")
-        progress.say(f"training {config.model.name} on {where} · {describe(model)} · {device} · {out}")
-        _run_epochs(state, data, held, config, out, seed, progress, stop_after)
+        several = f", {ranks.size} processes" if ranks.size > 1 else ""
+        progress.say(f"training {config.model.name} on {where} · {describe(model)} · {device}{several} · {out}")
+        _run_epochs(state, data, held, config, out, seed, progress, stop_after, ranks)
         progress.close()
-        _summarise(state, config, out, seed, data, held)
+        with ranks.together():
+            if ranks.first:
+                _summarise(state, config, out, seed, data, held)
     return out
 
 
@@ -199,6 +213,7 @@ def _run_epochs(
     seed: int,
     progress: Progress,
     stop_after: int | None,
+    ranks: Ranks,
 ) -> None:
     train_config, device = config.train, next(state.model.parameters()).device
     amp = (
@@ -208,21 +223,25 @@ def _run_epochs(
     )
     total = train_config.epochs * -(-len(data) // train_config.batch)
     watched = build_model(config, state.model.video_dim, state.model.text_dim).to(device)
-    _write_history(out, state.history)
+    step = Step(state.model, state.optimizer, state.average, config, amp=amp, ranks=ranks)
+    with ranks.together():
+        if ranks.first:
+            _write_history(out, state.history)
     while state.epoch < (stop_after or train_config.epochs):
         if _out_of_patience(state, config, held):
             break
         begun = time.monotonic()
         # Order and dropout of an epoch depend on (seed, epoch) alone, so a resumed run repeats them exactly.
-        torch.manual_seed(seed * 100_003 + state.epoch)
+        ranks.seed(seed * 100_003 + state.epoch, device)
         generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
-        loss, losses = _one_epoch(state, data, config, generator, total, amp)
+        with ranks.together():
+            loss, losses = _one_epoch(state, step, data, config, generator, total, ranks)
         state.epoch += 1
         spent = time.monotonic() - begun
         scores: dict[str, float] = {}
         if held:
             watched.load_state_dict(state.weights())
-            scores = monitor_scores(*predict_split_arrays(watched, held, amp=amp), held)
+            scores = monitor_scores(*predict_split_arrays(watched, held, amp=amp, ranks=ranks), held)
         monitored = scores.get(train_config.monitor, scores.get("mean", float(state.epoch)))
         better = monitored > state.best
         if better:
@@ -241,53 +260,46 @@ def _run_epochs(
                 "samples_per_second": round(len(data) / max(spent, 1e-9), 1),
             }
         )
-        # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
-        about = {"epoch": str(state.epoch)}
-        save_weights(out / "last.safetensors", state.weights(), about)
-        if better:
-            save_weights(out / "best.safetensors", state.weights(), about)
-        state.save(out / "resume.pt")
-        _write_history(out, state.history)
+        with ranks.together():
+            if ranks.first:
+                _write_epoch(state, out, better=better)
         progress.epoch(state.epoch, loss, scores, best=better and bool(scores), rate=len(data) / max(spent, 1e-9))
 
 
+def _write_epoch(state: State, out: Path, *, better: bool) -> None:
+    # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+    about = {"epoch": str(state.epoch)}
+    save_weights(out / "last.safetensors", state.weights(), about)
+    if better:
+        save_weights(out / "best.safetensors", state.weights(), about)
+    state.save(out / "resume.pt")
+    _write_history(out, state.history)
+
+
 def _one_epoch(
-    state: State, data: Split, config: Config, generator: torch.Generator, total: int, amp: torch.dtype | None
+    state: State, step: Step, data: Split, config: Config, generator: torch.Generator, total: int, ranks: Ranks
 ) -> tuple[float, dict[str, float]]:
     """One pass; returns the mean loss and its mean parts. The device is asked for them once, at the end."""
-    device = next(state.model.parameters()).device
     state.model.train()
     sums: dict[str, torch.Tensor] = {}
-    batches = 0
+    batches, bucket = 0, bucket_size(config)
     for which in data.batches(config.train.batch, generator):
-        batch, targets = data.batch(which)
-        if batch.video.device != device:
-            batch, targets = batch.to(device), moved(targets, device)
-        extra = config.data
-        batch, targets = augment(batch, targets, warp=extra.warp, noise=extra.noise, blank=extra.blank)
-        rate = rate_at(state.step, total, config.train)
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.train.lr * rate
-        with torch.autocast(device.type, amp or torch.bfloat16, enabled=amp is not None):
-            output = state.model(batch)
-        loss, parts = state.model.loss(output, batch, targets)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.train.clip_norm:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
-        state.optimizer.step()
+        batch, targets = data.batch(ranks.rows(which), data.shape(which, bucket))
+        if batch.video.device != step.device:
+            batch, targets = batch.to(step.device), moved(targets, step.device)
+        rate = config.train.lr * rate_at(state.step, total, config.train)
+        parts = step(batch, targets, rate, len(which))
         state.step += 1
         batches += 1
-        if state.average:
-            state.average.update(state.model)
-        for name, value in {"total": loss.detach(), **parts}.items():
-            sums[name] = sums[name] + value if name in sums else value
+        for name, value in parts.items():
+            # A new tensor each time: what a captured graph returns is overwritten by its next run.
+            sums[name] = sums.get(name, 0) + value
     means = {name: float(value) / batches for name, value in sums.items()}
     if not np.isfinite(means["total"]):
-        step = f" or fusion.step_size (now {config.fusion.step_size:g})" if config.model.name == "rdmf" else ""
+        also = f" or fusion.step_size (now {config.fusion.step_size:g})" if config.model.name == "rdmf" else ""
         raise InputError(
             f"training diverged in epoch {state.epoch + 1}: the loss is {means['total']}; lower train.lr "
-            f"(now {config.train.lr:g}){step} and train into another --out"
+            f"(now {config.train.lr:g}){also} and train into another --out"
         )
     return means.pop("total"), means
 

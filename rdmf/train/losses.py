@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,42 +96,55 @@ def border_loss(segments: Segments, targets: Targets) -> Tensor:
     return per_query.sum() / targets.window_mask.any(1).sum().clamp_min(1)
 
 
-def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-    """Span, generalised IoU, label and IoU losses of one decoder layer (Eq. 15, 16).
+def layer_losses(layers: Sequence[Moments], targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Span, generalised IoU, label and IoU losses (Eq. 15, 16), (N,) each: one number for each of N decoder layers.
 
-    Queries without windows contribute nothing (no window annotation is not the same as no moment).
+    All layers are one batch of N * B samples, matched and compared at once. Queries without windows contribute nothing
+    (no window annotation is not the same as no moment).
     """
-    chosen = match(match_cost(moments, targets.windows, config), targets.window_mask)  # (B, W)
-    valid = targets.window_mask
-    given = chosen >= 0  # (B, W): all valid ones, but where there are more windows than moment queries
-    count = given.sum().clamp_min(1)
-    picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))  # (B, W, 2)
-    l1 = nn.functional.smooth_l1_loss(picked, to_centre(targets.windows), beta=config.smooth, reduction="none").sum(-1)
-    giou = 1 - overlap(to_edges(picked), targets.windows)[1]
-    annotated = valid.any(1)[:, None].expand_as(moments.labels)  # (B, Q)
-    hit = torch.zeros_like(moments.labels, dtype=torch.bool)
-    hit |= (chosen[..., None] == torch.arange(hit.shape[1], device=hit.device)).any(1)
+    count = len(layers)
+    moments = Moments(*(torch.cat([getattr(m, name) for m in layers]) for name in ("spans", "labels", "ious")))
+    windows, valid = targets.windows.repeat(count, 1, 1), targets.window_mask.repeat(count, 1)
+
+    def each(values: Tensor) -> Tensor:
+        """Sums over the samples of each layer, (N * B, ...) to (N,)."""
+        return values.view(count, -1).sum(1)
+
+    chosen = match(match_cost(moments, windows, config), valid)  # (N * B, W)
+    given = chosen >= 0  # all valid ones, but where there are more windows than moment queries
+    matched = each(given).clamp_min(1)
+    picked = moments.spans.gather(1, chosen.clamp_min(0)[..., None].expand(-1, -1, 2))  # (N * B, W, 2)
+    l1 = nn.functional.smooth_l1_loss(picked, to_centre(windows), beta=config.smooth, reduction="none").sum(-1)
+    giou = 1 - overlap(to_edges(picked), windows)[1]
+    annotated = valid.any(1)[:, None].expand_as(moments.labels)  # (N * B, Q)
+    hit = (chosen[..., None] == torch.arange(moments.labels.shape[1], device=chosen.device)).any(1)
     label = nn.functional.binary_cross_entropy_with_logits(
         moments.labels, hit.to(moments.labels.dtype), reduction="none"
     )
     weight = torch.where(hit, 1.0, config.background) * annotated
     with torch.no_grad():
-        every = overlap(to_edges(moments.spans)[:, :, None], targets.windows[:, None])[0]  # (B, Q, W)
+        every = overlap(to_edges(moments.spans)[:, :, None], windows[:, None])[0]  # (N * B, Q, W)
         reached = every.masked_fill(~valid[:, None], 0).amax(-1)  # best IoU with any window
     learns = (annotated if config.iou_queries == "all" else hit).to(label.dtype)
     # Mean absolute error is Eq. 16; matched queries weigh as much as all others together: most of those overlap none.
-    weight_iou = learns * torch.where(hit, learns.sum() / hit.sum().clamp_min(1), torch.ones_like(learns))
+    level = (each(learns) / each(hit).clamp_min(1)).repeat_interleave(len(hit) // count)[:, None]
+    weight_iou = learns * torch.where(hit, level, torch.ones_like(level))
     iou = (torch.sigmoid(moments.ious) - reached).abs()
     return {
-        "span": (l1 * given).sum() / count,
-        "giou": (giou * given).sum() / count,
-        "label": (label * weight).sum() / weight.sum().clamp_min(1e-6),
-        "iou": (iou * weight_iou).sum() / weight_iou.sum().clamp_min(1e-6),
+        "span": each(l1 * given) / matched,
+        "giou": each(giou * given) / matched,
+        "label": each(label * weight) / each(weight).clamp_min(1e-6),
+        "iou": each(iou * weight_iou) / each(weight_iou).clamp_min(1e-6),
     }
 
 
+def moment_losses(moments: Moments, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """`layer_losses` of one decoder layer, () each."""
+    return {name: value[0] for name, value in layer_losses([moments], targets, config).items()}
+
+
 def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum (Eq. 17) and its parts, the parts unweighted and detached."""
+    """The weighted sum (Eq. 17) and its parts, unweighted and detached, those of moments after the last layer."""
     weights = config.loss
     parts = {"saliency": saliency_loss(output.saliency, targets)}
     total = weights.saliency * parts["saliency"]
@@ -151,8 +165,7 @@ def total_loss(output: Output, targets: Targets, config: Config) -> tuple[Tensor
             parts["vote"] = output.votes.losses(targets.windows, targets.window_mask)
             total = total + weights.vote * parts["vote"]
         layers = output.layers if config.decoder.aux_loss else output.layers[-1:]
-        for moments in layers:
-            found = moment_losses(moments, targets, weights)
-            parts.update(found)
-            total = total + sum(getattr(weights, name) * value for name, value in found.items())
+        for name, value in layer_losses(layers, targets, weights).items():
+            parts[name] = value[-1]
+            total = total + getattr(weights, name) * value.sum()
     return total, {name: value.detach() for name, value in parts.items()}

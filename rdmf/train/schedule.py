@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdmf.config import TrainConfig
 
@@ -31,19 +31,32 @@ class Average:
     Args:
         model: the model whose weights are followed; its buffers are followed too.
         decay: e.g. 0.999.
+
+    Attributes:
+        values: the averages by the weights' names. steps: how many updates there were.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        state = model.state_dict()  # shares the model's memory, whatever is loaded into it later
+        self.values = {k: v.detach().clone() for k, v in state.items()}
+        floats = [k for k, v in self.values.items() if v.is_floating_point()]
+        others = [k for k in self.values if k not in set(floats)]
+        self._floats = [self.values[k] for k in floats], [state[k] for k in floats]
+        self._others = [self.values[k] for k in others], [state[k] for k in others]
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards the model's weights by one step."""
+    def update(self) -> None:
+        """Move towards the model's weights by one step: one pass over them."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        state = model.state_dict()
-        floats = [k for k, v in self.values.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.values[k] for k in floats], [state[k] for k in floats], 1 - decay)
-        for k in self.values.keys() - set(floats):
-            self.values[k].copy_(state[k])
+        torch._foreach_lerp_(*self._floats, 1 - decay)
+        if self._others[0]:
+            torch._foreach_copy_(*self._others)
+
+    @torch.no_grad()
+    def load(self, values: dict[str, Tensor], steps: int) -> None:
+        """Go on from saved averages."""
+        self.steps = steps
+        for name, value in self.values.items():
+            value.copy_(values[name])

@@ -219,7 +219,7 @@ def test_integral_is_the_weighted_mean(lengths: list[int], x: float, y: float, s
     batch = make_batch(lengths, [1] * len(lengths), seed=seed, garbage=9.0)
     low, high = min(x, y), max(x, y) + 0.01
     bounds = [torch.full((len(lengths), 1), t) for t in (low, high)]
-    found = Integral(batch.video, batch).mean(*bounds)[:, 0]
+    found = Integral(batch, batch.video).means(*bounds)[0][:, 0]
     for b, n in enumerate(lengths):
         e = batch.edges[b, : n + 1].double()
         weight = (torch.minimum(e[1:], torch.tensor(high)) - torch.maximum(e[:-1], torch.tensor(low))).clamp_min(0)

@@ -43,6 +43,7 @@ def as_split(
         durations=np.array(durations),
         index=np.arange(len(windows)),
         video_index=np.arange(len(windows)),
+        sizes=np.zeros((len(windows), 3), dtype=np.int64),
     )
 
 

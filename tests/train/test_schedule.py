@@ -44,7 +44,7 @@ def test_the_average_follows_the_weights() -> None:
         with torch.no_grad():
             model.weight.fill_(float(step))
             model.count.fill_(step)
-        average.update(model)
+        average.update()
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
         torch.testing.assert_close(average.values["weight"], expected)
@@ -57,6 +57,6 @@ def test_the_average_of_still_weights_is_the_weights() -> None:
     model = nn.Linear(3, 3)
     average = Average(model, decay=0.99)
     for _ in range(5):
-        average.update(model)
+        average.update()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(average.values[name], value)

@@ -37,31 +37,33 @@ def train(
     list_: Annotated[bool, typer.Option("--list", help="Show every preset and every setting, and stop.")] = False,
 ) -> None:
     """Train a model on a feature cache. Nothing else is read: queries, windows and splits are in the cache."""
-    from rdmf.config import Config, load_config, parse_overrides
-    from rdmf.store import InputError
+    from rdmf.train.launch import is_first, one_voice
 
-    overrides = parse_overrides(set_ or [])
-    if model is not None:
-        if overrides.setdefault("model.name", model) != model:
-            raise InputError(f"--model {model} and --set model.name={overrides['model.name']} differ; give one of them")
-        Config().updated({"model.name": model}, where="--model")
     if list_:
-        _show_settings(preset, config, overrides)
+        from rdmf.config import parse_overrides
+
+        _show_settings(preset, config, _chosen(model, parse_overrides(set_ or [])))
         return
-    if features is None:
-        raise InputError(
-            "say which cache to train on: rdmf train --features features/NAME.h5 (`rdmf extract` makes one)"
-        )
-    if seeds is not None and seeds < 1:
-        raise InputError(f"--seeds {seeds}: at least 1")
-    if device is not None:
-        overrides["train.device"] = device
+    with one_voice():
+        from rdmf.config import Config, load_config, parse_overrides
+        from rdmf.store import InputError
+
+        overrides = _chosen(model, parse_overrides(set_ or []))
+        if features is None:
+            raise InputError(
+                "say which cache to train on: rdmf train --features features/NAME.h5 (`rdmf extract` makes one)"
+            )
+        if seeds is not None and seeds < 1:
+            raise InputError(f"--seeds {seeds}: at least 1")
+        if device is not None:
+            overrides["train.device"] = device
+        quiet = quiet or not is_first()  # of several processes one speaks
+        if preset is None and config is None:
+            preset = _preset_of(features, Config().updated(overrides).model.name, quiet=quiet)
+        name = load_config(preset, config, overrides).model.name
 
     from rdmf.train import train as run_training
 
-    if preset is None and config is None:
-        preset = _preset_of(features, Config().updated(overrides).model.name, quiet=quiet)
-    name = load_config(preset, config, overrides).model.name
     done: list[Path] = []
     for s in range(seed, seed + (seeds or 1)):
         folder = _folder(out, features, _label(preset, name, features), s, several=seeds is not None, resume=resume)
@@ -77,7 +79,20 @@ def train(
                 quiet=quiet,
             )
         )
-    _report(done)
+    if is_first():
+        _report(done)
+
+
+def _chosen(model: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The settings of --set with the model of --model, which must not contradict them."""
+    from rdmf.config import Config
+    from rdmf.store import InputError
+
+    if model is not None:
+        if overrides.setdefault("model.name", model) != model:
+            raise InputError(f"--model {model} and --set model.name={overrides['model.name']} differ; give one of them")
+        Config().updated({"model.name": model}, where="--model")
+    return overrides
 
 
 def _preset_of(features: Path, model: str = "rdmf", *, quiet: bool) -> str | None:

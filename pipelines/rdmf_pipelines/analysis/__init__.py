@@ -1,0 +1,1 @@
+"""Pages and pictures of `rdmf analyze`; the mathematics is in `rdmf.analysis`."""

@@ -1,0 +1,153 @@
+"""How the GPU kernels divide fields into lines that one thread each walks along time, and the bytes that this moves.
+
+A lane (one thread) owns one channel of one video and, within it, one segment of one residue class of the clips: in a
+channel group that sees neighbours r clips away, the clips k, k + r, k + 2 r, ... never meet the others, so they are a
+line of their own whose neighbours are next to each other. A lane walks its segment once with all steps under way at
+once, each a row behind the one before; what is in flight stays in registers, nothing is exchanged between threads, and
+a line may have any length: there is no other kernel for long videos. Rows beyond a segment's ends are read and
+computed again by its neighbours (the halo): N rows on either side forward, 2 N where the backward pass computes the
+states again.
+
+Nothing here needs a GPU or Triton; `rdmf.model.triton_lines` is the same within a kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+#: Threads of a program, one lane each.
+LANES = 64
+#: Lanes that keep one multiprocessor busy: sixteen warps.
+LANES_EACH = 512
+#: Rows read ahead into registers; the reaction's backward walk needs its registers for other things.
+AHEAD, REACTION_BACKWARD_AHEAD = 4, 2
+#: Steps of one launch: a backward walk of the reaction keeps N (N + 2) rows of each species in registers, of which 5
+#: steps fit without spilling, and one of the heat equation 2 (K - 1). More steps go in several launches.
+REACTION_STEPS, HEAT_STEPS = 5, 16
+
+
+def pieces(steps: int, most: int) -> list[int]:
+    """Whole numbers of at most `most`, as equal as can be, whose sum is `steps`: the launches."""
+    count = -(-steps // most)
+    return [steps // count + (i < steps % count) for i in range(count)]
+
+
+def segment_rows(lines: int, length: int, behind: int, lanes: int) -> int:
+    """The longest segment that still gives the device enough lanes, yet long enough for its halo to be cheap.
+
+    Args:
+        lines: B * d.
+        length: L, clips.
+        behind: rows of a walk that are not its own; at most a third of the work where the video is long enough.
+        lanes: how many lanes keep the device busy.
+    """
+    wanted = -(-lanes // lines)
+    return max(-(-length // wanted), 2 * behind, 8)
+
+
+def geometry(length: int, width: int, scales: int, rows: int) -> tuple[int, int]:
+    """(programs a video, segments times residues of the group that has most) for segments of at most `rows` rows."""
+    programs = most = 0
+    for channels, reach, segments, _ in _groups(length, width, scales, rows):
+        programs += -(-(segments * reach * channels) // LANES)
+        most = max(most, segments * reach)
+    return programs, most
+
+
+def _groups(length: int, width: int, scales: int, rows: int) -> list[tuple[int, int, int, int]]:
+    """(channels, reach, segments, rows of a segment) of each channel group; as `triton_lines.lanes_of` has it."""
+    group, out = -(-width // scales), []
+    for g in range(scales):
+        channels = min(group, width - g * group)
+        if channels > 0:
+            line = -(-length // 2**g)
+            segments = -(-line // rows)
+            out.append((channels, 2**g, segments, -(-line // segments)))
+    return out
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes between a kernel and memory, for whole fields without padding; sums over lanes for the rates left out.
+
+    Attributes:
+        least: every field that goes in read once, every field that comes out written once.
+        moved: what the lanes ask for, halos and intermediate states included. Caches may answer part of it.
+    """
+
+    least: int
+    moved: int
+
+    @property
+    def excess(self) -> float:
+        """moved / least, 1 at best."""
+        return self.moved / self.least
+
+
+def reaction_bytes(
+    batch: int,
+    length: int,
+    width: int,
+    steps: int,
+    itemsize: int,
+    *,
+    scales: int = 1,
+    backward: bool = False,
+    lanes: int = 132 * LANES_EACH,
+) -> Traffic:
+    """What the reaction's GPU kernel moves: N steps on two (B, L, d) fields of `itemsize` bytes a number.
+
+    Backward, two fields and two gradients go in and two gradients come out; the states between are computed again. More
+    than REACTION_STEPS steps go in several launches with a float32 state between them.
+
+    Args:
+        lanes: what the device is given (LANES_EACH a multiprocessor).
+    """
+    halo, ahead = (4, REACTION_BACKWARD_AHEAD) if backward else (2, AHEAD)
+    launches = pieces(steps, REACTION_STEPS)
+    read, written = (4, 2) if backward else (2, 2)
+    moved = 0
+    for i, n in enumerate(launches):
+        # Between launches fields and gradients are float32, at the two ends they are as the caller has them.
+        fields_in = 4 if i else itemsize
+        ends = 4 if i < len(launches) - 1 else itemsize
+        rows = segment_rows(batch * width, length, halo * n, lanes)
+        asked = _rows_asked(batch, length, width, scales, rows, halo * n, ahead)
+        own = batch * length * width
+        into = (2 * fields_in + 2 * ends) if backward else 2 * fields_in
+        moved += asked * into + own * 2 * (fields_in if backward else ends)
+    rates = 4 * batch * width * 4
+    return Traffic((read + written) * batch * length * width * itemsize + rates, moved + rates * len(launches))
+
+
+def diffusion_bytes(
+    batch: int,
+    length: int,
+    width: int,
+    steps: int,
+    itemsize: int,
+    *,
+    backward: bool = False,
+    lanes: int = 132 * LANES_EACH,
+) -> Traffic:
+    """What the heat equation's GPU kernel moves: K steps on a (B, L, d) field; see `reaction_bytes`.
+
+    Backward, the field and the result's gradient go in and the field's gradient comes out; only the gradient is walked.
+    """
+    launches, own = pieces(steps, HEAT_STEPS), batch * length * width
+    moved = 0
+    for n in launches:
+        size = itemsize if len(launches) == 1 else 4
+        rows = segment_rows(batch * width, length, 2 * n, lanes)
+        asked = _rows_asked(batch, length, width, 1, rows, 2 * n, AHEAD)
+        moved += size * (asked + own * (2 if backward else 1))
+    return Traffic((3 if backward else 2) * own * itemsize + 4 * width, moved + 4 * width * len(launches))
+
+
+def _rows_asked(batch: int, length: int, width: int, scales: int, rows: int, behind: int, ahead: int) -> int:
+    """Numbers that the lanes read of one field: their rows and the halo in turns of `ahead` rows, and one turn more."""
+    return batch * sum(
+        channels * reach * segments * (math.ceil((size + behind) / ahead) + 1) * ahead
+        for channels, reach, segments, size in _groups(length, width, scales, rows)
+    )

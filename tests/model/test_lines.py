@@ -1,0 +1,77 @@
+"""How GPU kernels divide fields: everything is covered, and the bytes are those that the geometry implies."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdmf.model.lines import (
+    HEAT_STEPS,
+    LANES,
+    REACTION_STEPS,
+    diffusion_bytes,
+    geometry,
+    pieces,
+    reaction_bytes,
+    segment_rows,
+)
+
+lengths, widths, scales = st.integers(1, 3000), st.integers(1, 300), st.integers(1, 8)
+
+
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_launches_are_equal_and_no_larger_than_they_may_be(steps: int, most: int) -> None:
+    parts = pieces(steps, most)
+    assert sum(parts) == steps
+    assert max(parts) <= most
+    assert max(parts) - min(parts) <= 1
+    assert len(parts) == -(-steps // most)
+
+
+@given(lengths, widths, scales, st.integers(1, 400))
+def test_lanes_cover_every_number_once(length: int, width: int, scales: int, rows: int) -> None:
+    programs, most = geometry(length, width, scales, rows)
+    lanes = programs * LANES
+    assert lanes * rows >= length * width
+    # At most a lane too many for every residue and channel, and a program too many for every group.
+    assert (programs - scales) * LANES <= width * (length / rows + 2**scales) + 1
+    assert most >= -(-length // rows)
+
+
+@given(st.integers(1, 10_000), lengths, st.integers(0, 40), st.integers(1, 100_000))
+def test_segments_are_long_enough_for_their_halo_and_no_longer_than_the_device_wants(
+    lines: int, length: int, behind: int, lanes: int
+) -> None:
+    rows = segment_rows(lines, length, behind, lanes)
+    assert rows >= 2 * behind
+    enough = lines * -(-length // rows) >= min(lanes, lines)
+    assert enough or rows == max(2 * behind, 8)
+
+
+def test_bytes_by_hand() -> None:
+    """One lane a channel: 2 fields of 100 rows and a halo of 2 N = 10 rows, in turns of 4 and one turn more: 116."""
+    found = reaction_bytes(1, 100, 8, 5, 4, lanes=8)
+    assert found.least == 4 * (4 * 100 * 8) + 4 * 8 * 4
+    assert found.moved == 4 * 8 * (2 * 116 + 2 * 100) + 4 * 8 * 4
+    back = reaction_bytes(1, 100, 8, 5, 4, lanes=8, backward=True)
+    assert back.least == 4 * (6 * 100 * 8) + 4 * 8 * 4
+    assert back.moved == 4 * 8 * (4 * 122 + 2 * 100) + 4 * 8 * 4  # 4 N = 20 rows more, in turns of 2
+    heat = diffusion_bytes(1, 100, 8, 10, 2, lanes=8)
+    assert heat.least == 2 * 2 * 100 * 8 + 4 * 8
+    assert heat.moved == 2 * 8 * (124 + 100) + 4 * 8
+
+
+@given(
+    st.integers(1, 32), lengths, widths, st.integers(1, 12), st.sampled_from([2, 4]), st.integers(1, 4), st.booleans()
+)
+def test_no_kernel_moves_less_than_the_least(
+    batch: int, length: int, width: int, steps: int, itemsize: int, scales: int, backward: bool
+) -> None:
+    assert reaction_bytes(batch, length, width, steps, itemsize, scales=scales, backward=backward).excess >= 1
+    assert diffusion_bytes(batch, length, width, steps, itemsize, backward=backward).excess >= 1
+
+
+def test_long_videos_come_close_to_the_least() -> None:
+    for backward in (False, True):
+        assert reaction_bytes(4, 20000, 256, REACTION_STEPS, 4, scales=4, backward=backward).excess < 1.2
+        assert diffusion_bytes(4, 20000, 256, HEAT_STEPS, 4, backward=backward).excess < 1.2
