@@ -256,6 +256,10 @@ class TrainConfig:
 BASELINES = {"moment-detr": "moment_detr", "qd-detr": "qd_detr", "cg-detr": "cg_detr", "univtg": "univtg"}
 
 
+#: Parts of the model that are on by default and that older runs were trained without: how they are switched off.
+LATE_PARTS = {"decoder.borders": False, "decoder.votes": 0.0, "model.centred": False}
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of one run."""
@@ -316,6 +320,12 @@ class Config:
     def from_dict(values: Mapping[str, Any], *, where: str = "configuration") -> Config:
         """Nested {section: {field: value}}; whatever is left out keeps its default."""
         return Config().updated(_flatten(values, where=where), where=where)
+
+    @staticmethod
+    def of_run(values: Mapping[str, Any], *, where: str = "configuration") -> Config:
+        """What a run has saved of its settings. One saved before there was a part of the model does without it."""
+        flat = _flatten(values, where=where)
+        return Config().updated({**{k: v for k, v in LATE_PARTS.items() if k not in flat}, **flat}, where=where)
 
     def updated(self, overrides: Mapping[str, Any], *, where: str = "--set") -> Config:
         """A copy with `section.field` (or an unambiguous `field`) replaced.

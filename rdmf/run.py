@@ -145,7 +145,7 @@ def load_run(path: str | Path, *, weights: str = "best") -> Run:
             f"{path / 'config.json'}: run format {found}, this rdmf reads {RUN_SCHEMA}; use the rdmf that made it"
         )
     try:
-        config = Config.from_dict(saved["config"], where=str(path / "config.json"))
+        config = Config.of_run(saved["config"], where=str(path / "config.json"))
         provenance = Provenance(**saved["provenance"])
         model = build_model(config, int(saved["video_dim"]), int(saved["text_dim"]))
         fingerprint, features = str(saved["fingerprint"]), Path(saved["features"])

@@ -318,7 +318,7 @@ def _refuse_other_run(out: Path, saved: dict[str, Any], resume: bool) -> None:
             raise InputError(f"{existing}: damaged, cannot resume from it; choose another --out")
         if isinstance(old.get("config"), dict):
             # A run of an older rdmf lacks the settings that came since; it was made with their defaults.
-            old["config"] = Config.from_dict(old["config"], where=str(existing)).to_dict()
+            old["config"] = Config.of_run(old["config"], where=str(existing)).to_dict()
         for key in ("config", "seed", "fingerprint", "video_dim", "text_dim"):
             if old.get(key) != saved[key]:
                 what = _first_difference(old.get(key), saved[key], key)

@@ -242,3 +242,11 @@ def test_bad_files_are_named(tmp_path: Path, content: bytes, says: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml"):
         load_config(file=tmp_path / "nowhere.yaml")
+
+
+def test_a_run_saved_before_a_part_of_the_model_does_without_it() -> None:
+    values = Config().to_dict()
+    del values["decoder"]["votes"], values["decoder"]["borders"], values["model"]["centred"]
+    found = Config.of_run(values)
+    assert (found.decoder.votes, found.decoder.borders, found.model.centred) == (0.0, False, False)
+    assert Config.of_run(Config().to_dict()) == Config()

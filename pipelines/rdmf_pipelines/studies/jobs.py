@@ -86,7 +86,7 @@ class Job:
 
     def _difference(self, saved: Mapping[str, Any]) -> str | None:
         try:
-            found = Config.from_dict(saved["config"]).to_dict()
+            found = Config.of_run(saved["config"]).to_dict()
         except (InputError, KeyError, TypeError):
             return "by another rdmf"
         difference = _first_difference(_indifferent(found), _indifferent(self.config))

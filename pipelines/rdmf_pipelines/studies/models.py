@@ -43,7 +43,7 @@ class RunInfo:
 
         try:
             saved = read_json(path / "config.json")
-            config = Config.from_dict(saved["config"], where=str(path / "config.json")).to_dict()
+            config = Config.of_run(saved["config"], where=str(path / "config.json")).to_dict()
             settings = {f"{s}.{name}": value for s, part in config.items() for name, value in part.items()}
             kept = {name: value for name, value in settings.items() if name not in INDIFFERENT}
             return RunInfo(path, int(saved["seed"]), kept, Path(saved["features"]), str(saved["fingerprint"]))
