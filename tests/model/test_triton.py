@@ -24,8 +24,10 @@ def test_interpreted() -> None:
     """See interpreted_triton.py for what is tested."""
     file = Path(__file__).with_name("interpreted_triton.py")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", str(file)]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "", str(file)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 5 and "interpreter does not work here" in done.stdout:
+        pytest.skip(done.stdout.strip().splitlines()[-2])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
 
