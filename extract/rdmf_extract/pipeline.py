@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rdmf.store import Failure, InputError, QueryRecord, TextRecord, VideoRecord
-from rdmf_extract.batches import EncodedVideo, RowBatcher
+from rdmf.store import InputError, QueryRecord, VideoRecord
+from rdmf_extract.batches import EncodedVideo
 from rdmf_extract.collector import Collector
 from rdmf_extract.decode.events import POLICIES
 from rdmf_extract.decode.policy import MIN_RECOVERED
-from rdmf_extract.decode.worker import DecoderProcess
-from rdmf_extract.defaults import default_batch, default_workers
 from rdmf_extract.encoders.base import TextEncoder, VideoEncoder
+from rdmf_extract.encoders.spec import EncoderFacts
+from rdmf_extract.engines.base import Engine, Note
+from rdmf_extract.engines.local import LocalEngine
+from rdmf_extract.engines.processes import EncoderProcesses
 from rdmf_extract.interrupts import sigterm_as_interrupt
-from rdmf_extract.pool import Again, Decoded, DecodePool, Row
+from rdmf_extract.jobs import Jobs
+from rdmf_extract.pool import Again, Undecodable
 from rdmf_extract.progress import ProgressCallback, ProgressState
 from rdmf_extract.record import extraction_provenance, video_record
-from rdmf_extract.summary import ExtractSummary, annotated_durations, duration_differences
-from rdmf_extract.workspace import Workspace, signature
+from rdmf_extract.shards import Shard, costs, share
+from rdmf_extract.sharing import Together
+from rdmf_extract.summary import ExtractSummary, annotated_durations, duration_differences, failures_of
+from rdmf_extract.texts import Sentences
+from rdmf_extract.workspace import Workspace
 
 __all__ = ["ExtractSummary", "extract", "extract_one", "extraction_provenance"]
-
-TEXTS_PER_BATCH = 64
-TEXTS_PER_PART = 20_000
 
 
 def extract(
@@ -34,7 +38,7 @@ def extract(
     queries: Sequence[QueryRecord],
     *,
     out: Path,
-    video_encoder: VideoEncoder,
+    video_encoder: VideoEncoder | EncoderProcesses | EncoderFacts,
     text_encoder: TextEncoder,
     notes: dict[str, Any] | None = None,
     decoder: str = "auto",
@@ -44,13 +48,19 @@ def extract(
     max_fail: int | None = None,
     retry_failed: bool = False,
     min_recovered: float = MIN_RECOVERED,
+    shard: Shard | None = None,
+    engine: Engine | None = None,
     progress: ProgressCallback | None = None,
 ) -> ExtractSummary:
     """Extract features of `videos` and of the queries' sentences into the cache `out`.
 
     Only what `out` and the parts beside it lack is computed. Interrupted (Ctrl-C, SIGTERM, a crash, a kill), it leaves
     finished parts in `out` with the suffix .parts, and the next run goes on from there. Videos that failed before are
-    tried again when asked to, or when their file changed.
+    tried again when asked to, when their file changed, or when the file was not to blame.
+
+    Several runs of the same queries and settings, on any machines that see the same folder, share the work: each does
+    what no other has claimed, takes over what a dead one leaves, and ends when the cache is there. Whatever does the
+    work, the cache is the same (but for the time it was made).
 
     Args:
         videos: file of each video.
@@ -63,6 +73,9 @@ def extract(
         max_fail: stop early once more videos than this have failed; what is done is kept.
         retry_failed: try videos again that failed in an earlier run.
         min_recovered: share of a damaged video that must be decodable.
+        shard: do only this share of the videos and sentences and do not wait for the others; the shard that ends last
+            makes the cache.
+        engine: what decodes and encodes; default: processes of this machine.
         progress: told how far the run is.
 
     Raises:
@@ -74,34 +87,69 @@ def extract(
     _check(decoder, queries)
     provenance = extraction_provenance(video_encoder, text_encoder, decoder=decoder, notes=notes or {})
     missing = list(dict.fromkeys(query.vid for query in queries if query.vid not in videos))
+    annotated = annotated_durations(queries)
+    cost = costs(videos, annotated)
+    mine = {vid: videos[vid] for vid in (cost if shard is None else share(cost, shard))}
+    if engine is None:
+        if isinstance(video_encoder, EncoderFacts):
+            raise ValueError("an encoder that is elsewhere needs the engine that runs it")
+        engine = LocalEngine(
+            video_encoder,
+            decoder=decoder,
+            workers=workers,
+            timeout_seconds=timeout_seconds,
+            batch_rows=batch_rows,
+            min_recovered=min_recovered,
+        )
     summary = ExtractSummary(out, missing=missing)
-    with sigterm_as_interrupt(), Workspace(Path(out), provenance) as workspace:
-        _encode_texts(workspace, queries, text_encoder, progress)
-        summary.skipped = sum(vid in workspace.vids for vid in videos)
-        jobs = _jobs(workspace, videos, retry_failed=retry_failed)
-        collector = Collector(workspace, videos, total=len(jobs), max_fail=max_fail, progress=progress)
-        if jobs:
-            pool = _pool(
-                jobs,
-                video_encoder,
-                decoder=decoder,
-                workers=workers,
-                batch_rows=batch_rows,
-                timeout_seconds=timeout_seconds,
-                min_recovered=min_recovered,
-            )
-            batcher = RowBatcher(video_encoder, batch_rows or default_batch(video_encoder))
-            annotated = annotated_durations(queries)
-            with collector, pool:
-                summary.takeovers = _run(pool, batcher, collector, video_encoder, annotated)
-        if progress is not None:
-            progress(ProgressState("writing", 0, 1))
-        workspace.finish(queries, missing)
-        summary.failures = [Failure(vid, workspace.failures[vid]) for vid in videos if vid in workspace.failures]
+
+    collector: Collector | None = None
+
+    def tell(note: str) -> None:
+        if collector is not None:
+            collector.report(note)
+        elif progress is not None:
+            progress(ProgressState("videos", 0, 0, note=note))
+
+    with sigterm_as_interrupt(), Workspace(Path(out), provenance, tell=tell) as workspace:
+        collector = Collector(workspace, videos, max_fail=max_fail, progress=progress)
+        summary.skipped = sum(vid in workspace.known.vids for vid in mine)
+        sentences = Sentences(queries, shard)
+        together = Together(workspace, videos, queries, missing=missing, shard=shard, tell=tell)
+        while True:
+            sentences.encode(workspace, text_encoder, progress)
+            jobs = Jobs(workspace, mine, cost, retry_failed=retry_failed)
+            collector.begin(jobs)
+            if len(jobs):
+                with collector:
+                    summary.takeovers += _run(engine, jobs, collector, video_encoder, annotated)
+            if progress is not None:
+                progress(ProgressState("writing", 0, 1))
+            if together.settled(jobs, sentences, stopped=bool(collector.stopped)):
+                break
+        summary.made = together.made
+        there = sum(vid in workspace.known.vids for vid in mine)
+        summary.elsewhere = max(0, there - summary.skipped - collector.done)
+        summary.failures = failures_of(workspace.known.failures, mine)
     summary.done, summary.rows, summary.stopped = collector.done, collector.rows, collector.stopped
-    summary.duration_differences = duration_differences(out, queries, videos)
+    if summary.made:
+        summary.duration_differences = duration_differences(out, queries, videos)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+class _OneVideo:
+    """See `Work`."""
+
+    def __init__(self, vid: str, path: Path) -> None:
+        self._jobs = [(vid, path)]
+        self.stopped = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def next(self) -> tuple[str, Path] | None:
+        return self._jobs.pop() if self._jobs else None
 
 
 def extract_one(
@@ -119,113 +167,46 @@ def extract_one(
     """
     _check(decoder, ())
     path = Path(path)
-    pool = _pool(
-        [(path.stem, path)],
-        video_encoder,
-        decoder=decoder,
-        workers=1,
-        batch_rows=batch_rows,
-        timeout_seconds=timeout_seconds,
-        min_recovered=MIN_RECOVERED,
+    engine = LocalEngine(
+        video_encoder, decoder=decoder, workers=1, timeout_seconds=timeout_seconds, batch_rows=batch_rows
     )
-    batcher = RowBatcher(video_encoder, batch_rows or default_batch(video_encoder))
     finished: list[EncodedVideo] = []
-    with pool:
-        for item in pool:
-            if isinstance(item, Row):
-                finished += batcher.add(item)
-            elif isinstance(item, Again):
-                batcher.forget(item.vid)
-            elif isinstance(item, Decoded):
-                finished += batcher.finish(item.vid, item.rows, item.end)
-            else:
-                raise InputError(f"{path}: {item.reason}")
-    finished += batcher.flush()
+    with closing(engine.run(_OneVideo(path.stem, path))) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Undecodable):
+                raise InputError(f"{path}: {outcome.reason}")
+            if isinstance(outcome, EncodedVideo):
+                finished.append(outcome)
     return video_record(finished[0], video_encoder, annotated_duration=math.nan)
 
 
 def _run(
-    pool: DecodePool, batcher: RowBatcher, collector: Collector, encoder: VideoEncoder, annotated: dict[str, float]
+    engine: Engine,
+    jobs: Jobs,
+    collector: Collector,
+    encoder: VideoEncoder | EncoderProcesses | EncoderFacts,
+    annotated: dict[str, float],
 ) -> list[tuple[str, str]]:
-    """Move items from the decoders through the encoder to the collector; returns the takeovers."""
+    """Move results from the engine to the collector; returns the takeovers."""
     takeovers: list[tuple[str, str]] = []
-
-    def keep(videos: Iterator[EncodedVideo]) -> None:
-        for video in videos:
-            try:
-                record = video_record(video, encoder, annotated_duration=annotated.get(video.vid, math.nan))
-            except InputError as error:
-                collector.fail(video.vid, str(error))
-            else:
-                collector.add(record)
-
-    for item in pool:
-        if isinstance(item, Row):
-            keep(batcher.add(item))
-        elif isinstance(item, Again):
-            batcher.forget(item.vid)
-            takeovers.append((item.vid, item.reason))
-        elif isinstance(item, Decoded):
-            keep(batcher.finish(item.vid, item.rows, item.end))
-        else:
-            batcher.forget(item.vid)
-            collector.fail(item.vid, item.reason)
-        collector.tell(batcher.rows)
-        if collector.stopped:
-            break
-    keep(batcher.flush())
-    collector.tell(batcher.rows)
+    with closing(engine.run(jobs)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, EncodedVideo):
+                try:
+                    known = annotated.get(outcome.vid, math.nan)
+                    collector.add(video_record(outcome, encoder, annotated_duration=known))
+                except InputError as error:
+                    collector.fail(outcome.vid, str(error))
+            elif isinstance(outcome, Undecodable):
+                collector.fail(outcome.vid, outcome.reason, passing=outcome.passing)
+            elif isinstance(outcome, Again) and outcome.takeover:
+                takeovers.append((outcome.vid, outcome.reason))
+            elif isinstance(outcome, Note):
+                collector.report(outcome.text)
+            collector.tell(engine.rows)
+            jobs.stopped = bool(collector.stopped)
+    collector.tell(engine.rows)
     return takeovers
-
-
-def _encode_texts(
-    workspace: Workspace, queries: Sequence[QueryRecord], encoder: TextEncoder, progress: ProgressCallback | None
-) -> None:
-    """Token features of every distinct sentence that has none yet; by length, so that batches hold little padding."""
-    texts = sorted({query.text for query in queries} - workspace.texts, key=lambda text: (len(text), text))
-    waiting: list[TextRecord] = []
-    for first in range(0, len(texts), TEXTS_PER_BATCH):
-        if progress is not None:
-            progress(ProgressState("sentences", first, len(texts)))
-        batch = texts[first : first + TEXTS_PER_BATCH]
-        waiting += [TextRecord(text, features) for text, features in zip(batch, encoder.encode(batch), strict=True)]
-        if len(waiting) >= TEXTS_PER_PART:
-            workspace.write_part(texts=waiting)
-            waiting = []
-    if waiting:
-        workspace.write_part(texts=waiting)
-
-
-def _jobs(workspace: Workspace, videos: Mapping[str, Path], *, retry_failed: bool) -> list[tuple[str, Path]]:
-    jobs = []
-    for vid, path in videos.items():
-        if vid in workspace.vids:
-            continue
-        known = vid in workspace.failures and workspace.failed_files.get(vid) == signature(Path(path))
-        if retry_failed or not known:
-            jobs.append((vid, Path(path)))
-    return jobs
-
-
-def _pool(
-    jobs: list[tuple[str, Path]],
-    encoder: VideoEncoder,
-    *,
-    decoder: str,
-    workers: int | None,
-    batch_rows: int | None,
-    timeout_seconds: float,
-    min_recovered: float,
-) -> DecodePool:
-    sampling = encoder.sampling
-    return DecodePool(
-        jobs,
-        sampling,
-        policy=decoder,
-        workers=workers or default_workers(encoder),
-        rows_ahead=2 * (batch_rows or default_batch(encoder)),
-        make_process=lambda: DecoderProcess(sampling, timeout_seconds=timeout_seconds, min_recovered=min_recovered),
-    )
 
 
 def _check(decoder: str, queries: Sequence[QueryRecord]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Again:
-    """Forget the rows of this video so far; another decoder starts it over."""
+    """Forget the rows of this video so far; it is decoded from its start again.
+
+    Attributes:
+        takeover: PyAV does so in place of Decord.
+    """
 
     vid: str
     reason: str
+    takeover: bool
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,38 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Undecodable:
-    """This video gives nothing, for `reason`."""
+    """This video gives nothing, for `reason`; see `DecodeError` for `passing`."""
 
     vid: str
     reason: str
+    passing: bool = False
 
 
 Item = Row | Again | Decoded | Undecodable
+CHANGED = "the file changed while it was read"
+READINGS = 3
 
 
 def rows_of(process: DecoderProcess, vid: str, path: Path, sampling: Sampling, policy: str) -> Iterator[Item]:
-    """The items of one video, ending with `Decoded` or `Undecodable`."""
+    """The items of one video, ending with `Decoded` or `Undecodable`.
+
+    A file that is replaced, cut or still being written while it is read is read again, so that no video is put together
+    from two.
+    """
+    for _ in range(READINGS):
+        before = _identity(path)
+        outcome = yield from _reading(process, vid, path, sampling, policy)
+        if _identity(path) == before:
+            yield outcome
+            return
+        yield Again(vid, CHANGED, takeover=False)
+    yield Undecodable(vid, f"{CHANGED}, {READINGS} times over", passing=True)
+
+
+def _reading(
+    process: DecoderProcess, vid: str, path: Path, sampling: Sampling, policy: str
+) -> Generator[Row | Again, None, Decoded | Undecodable]:
+    """Decode a file once."""
     builder = RowBuilder(sampling)
     try:
         for event in process.events(path, policy):
@@ -64,13 +90,34 @@ def rows_of(process: DecoderProcess, vid: str, path: Path, sampling: Sampling, p
                     yield Row(vid, index, frames)
             elif isinstance(event, Restart):
                 builder = RowBuilder(sampling)
-                yield Again(vid, event.reason)
+                yield Again(vid, event.reason, event.takeover)
             else:
                 for index, frames in builder.finish(event.duration):
                     yield Row(vid, index, frames)
-                yield Decoded(vid, builder.rows, event)
+                return Decoded(vid, builder.rows, event)
     except DecodeError as error:
-        yield Undecodable(vid, str(error))
+        return Undecodable(vid, str(error), error.passing)
+    raise AssertionError("a decoder's events end with Finished or an error")
+
+
+def _identity(path: Path) -> tuple[str, int]:
+    """`signature`, and which file it is: one put in its place may be of the same length and date."""
+    try:
+        return signature(path), path.stat().st_ino
+    except OSError:
+        return "absent", 0
+
+
+def signature(path: Path) -> str:
+    """What tells a file from a changed or replaced one without reading it; "absent" for none.
+
+    Its length and time of change. Not its inode: that differs between machines and after a copy.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return "absent"
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 class DecodePool:
@@ -80,13 +127,13 @@ class DecodePool:
     `rows_ahead` items wait; then decoding pauses until the caller takes some.
 
     Args:
-        jobs: (vid, path) in the order to start them.
+        next_job: gives (vid, path) of the video to start next, None where there is none; called from several threads.
         make_process: gives a worker its decoder process.
     """
 
     def __init__(
         self,
-        jobs: Sequence[tuple[str, Path]],
+        next_job: Callable[[], tuple[str, Path] | None],
         sampling: Sampling,
         *,
         policy: str,
@@ -94,16 +141,13 @@ class DecodePool:
         rows_ahead: int,
         make_process: Callable[[], DecoderProcess],
     ) -> None:
-        self._sampling, self._policy, self._make_process = sampling, policy, make_process
-        self._jobs: queue.SimpleQueue[tuple[str, Path]] = queue.SimpleQueue()
-        for job in jobs:
-            self._jobs.put(job)
+        self._next_job, self._make_process = next_job, make_process
+        self._sampling, self._policy = sampling, policy
         self._items: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=max(2, rows_ahead))
         self._stop = threading.Event()
         self._processes: list[DecoderProcess] = []
         self._threads = [
-            threading.Thread(target=self._work, name=f"decoder-{i}", daemon=True)
-            for i in range(max(1, min(workers, len(jobs))))
+            threading.Thread(target=self._work, name=f"decoder-{i}", daemon=True) for i in range(max(1, workers))
         ]
 
     def __enter__(self) -> DecodePool:
@@ -136,12 +180,10 @@ class DecodePool:
             with self._make_process() as process:
                 self._processes.append(process)
                 while not self._stop.is_set():
-                    try:
-                        vid, path = self._jobs.get_nowait()
-                    except queue.Empty:
+                    job = self._next_job()
+                    if job is None:
                         break
-                    items = rows_of(process, vid, path, self._sampling, self._policy)
-                    for item in items:
+                    for item in rows_of(process, *job, self._sampling, self._policy):
                         if not self._put(item):
                             return
             self._put(None)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from rdmf.store import Provenance, VideoRecord
 from rdmf_extract.batches import EncodedVideo
 from rdmf_extract.decode.policy import decoder_versions
-from rdmf_extract.encoders.base import TextEncoder, VideoEncoder
+from rdmf_extract.encoders.base import TextEncoder
+from rdmf_extract.sampling import Sampling
 from rdmf_extract.windows import row_times
 
 FEATURE_DTYPE = "float16"
 
 
-def video_record(video: EncodedVideo, encoder: VideoEncoder, *, annotated_duration: float) -> VideoRecord:
+class Described(Protocol):
+    """What is recorded of a video encoder, wherever it runs; see `VideoEncoder`."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def sampling(self) -> Sampling: ...
+
+    @property
+    def provenance(self) -> dict[str, Any]: ...
+
+
+def video_record(video: EncodedVideo, encoder: Described, *, annotated_duration: float) -> VideoRecord:
     """The store's record of an encoded video: rows timed, the last one cut at the video's end.
 
     Raises:
@@ -33,7 +47,7 @@ def video_record(video: EncodedVideo, encoder: VideoEncoder, *, annotated_durati
 
 
 def extraction_provenance(
-    video_encoder: VideoEncoder, text_encoder: TextEncoder, *, decoder: str = "auto", notes: dict[str, Any]
+    video_encoder: Described, text_encoder: TextEncoder, *, decoder: str = "auto", notes: dict[str, Any]
 ) -> Provenance:
     """Everything that affects a feature of these encoders here, decoders and their versions included."""
     return Provenance(

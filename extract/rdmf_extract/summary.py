@@ -18,6 +18,7 @@ class ExtractSummary:
         cache: the file written.
         done: videos extracted in this run.
         skipped: videos that had features already.
+        elsewhere: videos that other runs did meanwhile.
         failures: all asked-for videos without features, with the reason, those that failed in an earlier run and were
             not tried again included.
         rows: feature rows made in this run.
@@ -26,11 +27,13 @@ class ExtractSummary:
         missing: videos that queries ask about but for which no file was given.
         stopped: why the run ended early ("" where it did not).
         takeovers: (vid, reason) of this run's videos where PyAV took over from Decord after it had begun.
+        made: whether the cache is there. A shard that ends before others leaves its parts beside it.
     """
 
     cache: Path
     done: int = 0
     skipped: int = 0
+    elsewhere: int = 0
     failures: list[Failure] = field(default_factory=list)
     rows: int = 0
     seconds: float = 0.0
@@ -38,6 +41,7 @@ class ExtractSummary:
     missing: list[str] = field(default_factory=list)
     stopped: str = ""
     takeovers: list[tuple[str, str]] = field(default_factory=list)
+    made: bool = True
 
 
 def duration_differences(
@@ -48,6 +52,11 @@ def duration_differences(
     with open_cache(cache) as opened:
         pairs = [(vid, annotated.get(vid, math.nan), float(d)) for vid, d in zip(opened.vids, opened.durations)]
     return [(vid, a, m) for vid, a, m in pairs if vid in videos and abs(a - m) > max(1.0, 0.02 * a)]
+
+
+def failures_of(failures: Mapping[str, str], videos: Mapping[str, Path]) -> list[Failure]:
+    """The failures among these videos, in their order."""
+    return [Failure(vid, failures[vid]) for vid in videos if vid in failures]
 
 
 def annotated_durations(queries: Sequence[QueryRecord]) -> dict[str, float]:

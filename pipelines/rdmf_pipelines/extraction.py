@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rdmf.store import Failure, open_cache
 from rdmf_pipelines.datasets import DatasetPlan
@@ -14,8 +15,7 @@ from rdmf_pipelines.report import clock, print_failures, print_table
 
 if TYPE_CHECKING:
     from rdmf_extract.pipeline import ExtractSummary
-
-T = TypeVar("T")
+    from rdmf_extract.shards import Shard
 
 RANDOM_WEIGHTS = "the video encoder ran on RANDOM WEIGHTS: these features exercise the pipeline and mean nothing"
 
@@ -35,34 +35,67 @@ def tell_plan(plan: DatasetPlan) -> None:
         print(f"note: {len(plan.missing)} annotated videos have no file; the others are extracted", flush=True)
 
 
-def built_loudly(build: Callable[[], T]) -> T:
-    """Build an encoder; its warnings (random weights above all) come out as lines that nobody overlooks."""
+def tell_shard(shard: Shard | None, plan: DatasetPlan) -> None:
+    """Which share of the work this is, where it is not all of it, and who says so."""
+    if shard is None:
+        return
+    from rdmf_extract.shards import costs, share
+    from rdmf_extract.summary import annotated_durations
+
+    vids = share(costs(plan.videos, annotated_durations(plan.queries)), shard)
+    off = "" if shard.source == "--shard" else "; --shard none does all"
+    print(f"shard {shard} by {shard.source}: {len(vids)} of {len(plan.videos)} videos{off}", flush=True)
+
+
+@contextmanager
+def loud_warnings() -> Iterator[None]:
+    """Warnings about encoders (random weights above all) come out as lines that nobody overlooks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        built = build()
+        yield
     for warning in caught:
         if issubclass(warning.category, UserWarning):
             print(f"WARNING: {warning.message}", file=sys.stderr)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return built
 
 
 def report(summary: ExtractSummary) -> bool:
     """The table, then one line per video without features; returns whether there are any."""
     missing = [Failure(vid, "file not found") for vid in summary.missing]
-    print_table("Extraction", _rows(summary))
+    print_table("Extraction", _rows(summary) if summary.made else _rows_of_a_share(summary))
     print_failures([*summary.failures, *missing])
+    if not summary.made and not summary.stopped:
+        print(
+            f"{summary.cache} is not made yet: other shards are at work, and whichever ends last makes it. If none is "
+            "any more, run this again with --shard none: it does what is left and makes the cache."
+        )
     if summary.stopped:
         print(f"stopped early: {summary.stopped}; what is done is kept, run again to go on", file=sys.stderr)
     return bool(summary.failures or missing or summary.stopped)
 
 
+def _counts(summary: ExtractSummary) -> str:
+    elsewhere = f"{summary.elsewhere} by other runs, " if summary.elsewhere else ""
+    return (
+        f"{summary.done} done, {summary.skipped} were there, {elsewhere}{len(summary.failures)} failed, "
+        f"{len(summary.missing)} without a file"
+    )
+
+
+def _rows_of_a_share(summary: ExtractSummary) -> list[tuple[str, str]]:
+    return [
+        ("videos", _counts(summary)),
+        ("rows", f"{summary.rows} new"),
+        ("time", clock(summary.seconds)),
+        ("parts", str(summary.cache.with_suffix(".parts"))),
+    ]
+
+
 def _rows(summary: ExtractSummary) -> list[tuple[str, str]]:
     with open_cache(summary.cache) as cache:
-        counts = f"{summary.done} done, {summary.skipped} were there, {len(summary.failures)} failed"
         rows = [
-            ("videos", f"{counts}, {len(summary.missing)} without a file"),
+            ("videos", _counts(summary)),
             ("in the cache", f"{len(cache.vids)} videos, {clock(float(cache.durations.sum()))} of video"),
             ("rows", f"{cache.n_rows} of {cache.d_video} numbers, {summary.rows} of them new"),
             ("queries", ", ".join(f"{len(cache.select(split))} {split}" for split in cache.splits)),

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,10 +152,25 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
         _sync_directory(path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise InputError(f"cannot write {path}: {reason}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that can no longer be written to keeps it
+            partial.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str | None:
+    """What the system says is wrong, in short; None for an error that is none of the system's.
+
+    HDF5 tells a full disk in paragraphs, as an OSError while it writes and as a RuntimeError while it closes.
+    """
+    told = re.search(r"errno = (\d+)", str(error))
+    if told is not None:
+        return os.strerror(int(told[1]))
+    return str(error) if isinstance(error, OSError) else None
 
 
 def _sync_directory(directory: Path) -> None:

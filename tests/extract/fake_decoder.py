@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +20,13 @@ def read(path: Path, sampling: Sampling, *, policy: str = "auto", **rest: Any) -
     trouble = policy != "pyav" or "always" in path.name
     if trouble and "hang" in path.name:
         time.sleep(3600)
+    if trouble and "kill" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
     if trouble and "abort" in path.name:
-        os.abort()
+        mark = path.with_suffix(".aborted")
+        if "once" not in path.name or not mark.exists():
+            mark.touch()
+            os.abort()
     for i, event in enumerate(real_read(path, sampling, policy=policy, **rest)):
         yield event
         if trouble and "late" in path.name and i == 5:

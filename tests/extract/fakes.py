@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,3 +54,61 @@ class FakeTextEncoder:
                 raise InputError(f"text of {len(words)} words is over the limit of {self.max_tokens}")
             features.append(np.array([[len(w), ord(w[0]), ord(w[-1]), 1.0] for w in words], np.float32))
         return features
+
+
+class TroubledVideoEncoder(FakeVideoEncoder):
+    """Kills its own process, or raises, on batches that a file in `folder` names; see `build_troubled`."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        super().__init__()
+        self._folder, self._device = Path(folder), device
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        for what in ("kill", "raise", "stop"):
+            for mark in sorted(self._folder.glob(f"{self._device}-{what}-*")):
+                if not mark.name.endswith("always"):
+                    mark.unlink()
+                if what == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if what == "stop":
+                    time.sleep(3600)
+                raise RuntimeError("the device has had enough")
+        return super().encode(frames)
+
+
+def build_fake(name: str, *, device: str) -> FakeVideoEncoder:
+    """A builder that other processes find by its name."""
+    return FakeVideoEncoder()
+
+
+def build_troubled(name: str, *, folder: str, device: str) -> TroubledVideoEncoder:
+    """DEVICE-kill-1, DEVICE-raise-1, ... in `folder`: what goes wrong on that device, once; DEVICE-kill-always."""
+    return TroubledVideoEncoder(folder, device)
+
+
+def build_refused(name: str, *, device: str) -> FakeVideoEncoder:
+    """As an encoder without weights, or a device that is not there."""
+    raise InputError(f"no {device} here")
+
+
+def build_of_its_own(name: str, *, device: str) -> FakeVideoEncoder:
+    """Another encoder on every device."""
+    return FakeVideoEncoder(device=device)
+
+
+def build_fake_text(name: str, *, device: str) -> FakeTextEncoder:
+    """A builder that other processes find by its name."""
+    return FakeTextEncoder()
+
+
+class SlowVideoEncoder(FakeVideoEncoder):
+    """Gives a test time to do something meanwhile."""
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        time.sleep(0.3)
+        return super().encode(frames)
+
+
+def build_slow(name: str, *, device: str) -> SlowVideoEncoder:
+    """A builder that other processes find by its name."""
+    return SlowVideoEncoder()

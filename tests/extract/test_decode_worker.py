@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from fakes import SAMPLING
 
-from rdmf_extract.decode import worker
+from rdmf_extract.decode import ring, worker
 from rdmf_extract.decode.events import DecodeError, Finished, Frame, Restart
 from rdmf_extract.decode.policy import read
 from rdmf_extract.decode.ring import FrameRing
@@ -56,16 +57,39 @@ def test_a_slow_listener_loses_no_frame(clips, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["abort", "late"])
-def test_a_crash_in_decord_is_taken_over_by_pyav(trouble, name):
+def test_after_two_crashes_of_decord_pyav_takes_over(trouble, name):
     with DecoderProcess(SAMPLING, module="fake_decoder") as process:
         events = list(process.events(trouble(name)))
-    restart = next(i for i, event in enumerate(events) if isinstance(event, Restart))
-    assert (restart > 0) == (name == "late")
+    again, restart = (i for i, event in enumerate(events) if isinstance(event, Restart))
+    assert not events[again].takeover
+    assert events[restart].takeover
+    assert (again > 0) == (name == "late")
     assert "signal 6" in events[restart].reason
     assert ("the last words" in events[restart].reason) == (name == "late")
     assert events[-1].decoder.startswith("pyav")
     assert events[-1].takeover == events[restart].reason
     assert same_frames(events[restart + 1 :], list(read(trouble("fine"), SAMPLING, policy="pyav")))
+
+
+def test_after_one_crash_the_same_decoder_gives_what_it_would_have_given(trouble, clips):
+    """Whoever killed it, Decord stays Decord: features must not depend on what happened to a process."""
+    path = trouble("abort_once")
+    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+        restart, *events = process.events(path)
+    assert restart == Restart(restart.reason, takeover=False)
+    assert events[-1].decoder.startswith("decord")
+    assert events[-1].takeover == ""
+    assert same_frames(events, list(read(clips["constant"], SAMPLING)))
+
+
+def test_a_decoder_that_is_always_killed_from_outside_is_no_fault_of_the_file(trouble):
+    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+        with pytest.raises(DecodeError, match="signal 9") as killed:
+            list(process.events(trouble("kill_always")))
+        with pytest.raises(DecodeError, match="signal 6") as crashed:
+            list(process.events(trouble("abort_always")))
+    assert killed.value.passing
+    assert not crashed.value.passing
 
 
 def test_a_hang_is_killed_and_taken_over(trouble):
@@ -130,6 +154,23 @@ def test_a_ring_is_seen_from_both_ends():
         assert (other.read(i) == i).all()
     other.close()
     ring.close()
+
+
+def test_where_shared_memory_is_short_an_ordinary_file_serves(clips, monkeypatch):
+    """As in a container with a /dev/shm of 64 MB: writing to memory that is not there would end the process."""
+    real, refused = os.posix_fallocate, []
+
+    def short(fd: int, offset: int, length: int) -> None:
+        if not refused:
+            refused.append(length)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd, offset, length)
+
+    monkeypatch.setattr(ring, "_MEMORY_FOLDER", "/dev/shm")
+    monkeypatch.setattr(os, "posix_fallocate", short)
+    with DecoderProcess(SAMPLING) as process:
+        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], SAMPLING)))
+    assert len(refused) == 1
 
 
 def test_a_decoder_process_loads_no_torch():

@@ -13,8 +13,8 @@ from clips import level
 from fakes import SAMPLING, FakeTextEncoder, FakeVideoEncoder
 
 from rdmf.store import InputError, QueryRecord, open_cache
-from rdmf_extract import pipeline
 from rdmf_extract.decode.worker import DecoderProcess
+from rdmf_extract.engines import local
 from rdmf_extract.pipeline import extract, extract_one
 
 GOOD = ("constant", "second", "variable", "short", "one_frame", "damaged", "webm")
@@ -83,7 +83,7 @@ def test_every_distinct_sentence_is_encoded_once(clips, tmp_path):
 
 def test_a_takeover_half_way_leaves_no_row_of_the_first_decoder(clips, tmp_path, monkeypatch):
     path = shutil.copy(clips["constant"], tmp_path / "late.mp4")
-    monkeypatch.setattr(pipeline, "DecoderProcess", functools.partial(DecoderProcess, module="fake_decoder"))
+    monkeypatch.setattr(local, "DecoderProcess", functools.partial(DecoderProcess, module="fake_decoder"))
     summary = run({"late": path}, queries("late"), tmp_path / "f.h5", batch_rows=1)
     assert [vid for vid, _ in summary.takeovers] == ["late"]
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from fakes import SAMPLING, FakeTextEncoder, FakeVideoEncoder
 
 from rdmf.store import InputError, QueryRecord, open_cache
 from rdmf_extract import collector
-from rdmf_extract.pipeline import extract
+from rdmf_extract.pipeline import extract, extraction_provenance
 from rdmf_extract.workspace import Workspace
 
 
@@ -100,7 +100,9 @@ def test_other_settings_are_refused_by_name(clips, tmp_path):
 
 def test_max_fail_stops_and_keeps_what_is_done(clips, tmp_path):
     videos = {"short": clips["short"], **{f"bad{i}": clips["text"] for i in range(20)}, "never": clips["second"]}
-    summary = run(videos, ask(*videos), tmp_path / "f.h5", max_fail=2, workers=1)
+    lengths = {"short": 3.0, "never": 1.0}  # the longest come first
+    asked = [replace(query, duration=lengths.get(query.vid, 2.0)) for query in ask(*videos)]
+    summary = run(videos, asked, tmp_path / "f.h5", max_fail=2, workers=1)
     assert "more than 2" in summary.stopped
     assert len(summary.failures) == 3
     with open_cache(tmp_path / "f.h5") as cache:
@@ -137,7 +139,7 @@ SCRIPT = """
     from fakes import FakeTextEncoder, FakeVideoEncoder
     from rdmf.store import QueryRecord
     from rdmf_extract import collector
-    from rdmf_extract.pipeline import extract
+    from rdmf_extract.pipeline import extract, extraction_provenance
 
     class Slow(FakeVideoEncoder):
         def encode(self, frames):
@@ -179,6 +181,7 @@ def test_a_kill_between_merging_and_tidying_up_does_no_harm(clips, tmp_path):
     out, videos = tmp_path / "f.h5", {"short": clips["short"]}
     run(videos, ask("short"), out)
     (tmp_path / "f.parts").mkdir()
+    (tmp_path / "f.parts" / ".lock").touch()  # as an earlier rdmf left it
     (tmp_path / "f.parts" / "000001.h5").write_bytes(out.read_bytes())  # a part whose videos are merged already
     summary = run({**videos, "second": clips["second"]}, ask("short", "second"), out)
     assert (summary.done, summary.skipped) == (1, 1)
@@ -187,18 +190,22 @@ def test_a_kill_between_merging_and_tidying_up_does_no_harm(clips, tmp_path):
     assert not (tmp_path / "f.parts").exists()
 
 
-def test_two_runs_do_not_write_one_cache(clips, tmp_path):
-    out, videos = tmp_path / "f.h5", {"short": clips["short"]}
-    run(videos, ask("short"), out)
-    with open_cache(out) as cache:
-        provenance = cache.provenance
-    with Workspace(out, provenance), pytest.raises(InputError, match="another extraction"):
-        run(videos, ask("short"), out)
-    assert run(videos, ask("short"), out).skipped == 1
+def test_a_run_with_other_settings_is_refused_while_one_is_at_work(clips, tmp_path):
+    """Before there is a part or a cache to tell."""
+    encoder = FakeVideoEncoder(replace(SAMPLING, stride_seconds=1.0))
+    provenance = extraction_provenance(encoder, FakeTextEncoder(), notes={})
+    with (
+        Workspace(tmp_path / "f.h5", provenance),
+        pytest.raises(InputError, match=r"process \d+ on .* with other settings .*stride_seconds: 1\.0 here, 0\.5"),
+    ):
+        run({"short": clips["short"]}, ask("short"), tmp_path / "f.h5")
+    assert run({"short": clips["short"]}, ask("short"), tmp_path / "f.h5").done == 1
 
 
-def test_a_part_that_cannot_be_opened_is_named(clips, tmp_path):
+def test_a_part_that_cannot_be_opened_is_named_and_set_aside(clips, tmp_path):
     (tmp_path / "f.parts").mkdir()
     (tmp_path / "f.parts" / "000000.h5").write_text("not a cache")
-    with pytest.raises(InputError, match="000000"):
-        run({"short": clips["short"]}, ask("short"), tmp_path / "f.h5")
+    notes = []
+    run({"short": clips["short"]}, ask("short"), tmp_path / "f.h5", progress=lambda state: notes.append(state.note))
+    assert any(note.startswith("000000.h5 is damaged and set aside") for note in notes)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]

@@ -31,7 +31,7 @@ def _count(count, out):
 
 try:
     _count[(1,)](2, torch.zeros(2, dtype=torch.int32))
-except Exception as error:  # interpreters of Triton before 3.5 make Python integers in a way that NumPy 2.4 refuses
+except Exception as error:  # those of Triton 3.3 and 3.4 make integers in a way that NumPy 2.4 refuses
     pytest.skip(f"this Triton's interpreter does not work here: {error}", allow_module_level=True)
 
 

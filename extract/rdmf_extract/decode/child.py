@@ -3,8 +3,9 @@
 Started as a fresh interpreter (never forked: the parent may hold torch, threads and a GPU), importing numpy and the
 decoders only. Standard error is a file that the parent made: Decord's and FFmpeg's complaints land there to be read.
 
-Messages to the parent, as tuples: ("alive",) now and then, ("promise", seconds) once the header is read, ("frame",
-index, seconds), ("restart", reason), ("finished", Finished), ("failed", reason). The parent answers ("taken", n).
+Messages to the parent, as tuples: ("ready",) once, ("alive",) now and then, ("promise", seconds) once the header is
+read, ("frame", index, seconds), ("restart", reason), ("finished", Finished), ("failed", reason, passing). The parent
+answers ("taken", n).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame, Restart
-from rdmf_extract.decode.policy import read
+from rdmf_extract.decode.events import OUT_OF_MEMORY, DecodeError, Event, Finished, Frame, Restart
+from rdmf_extract.decode.policy import decoder_versions, read
 from rdmf_extract.decode.probe import Probe
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.sampling import Sampling
@@ -40,9 +41,11 @@ class Request:
 def main(parent: int, connection_fd: int, ring_fd: int, side: int, slots: int) -> None:
     """Serve requests until the parent (a process id) closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
-    _die_with(parent)
+    die_with(parent)
     connection: Connection = Connection(connection_fd)
     ring = FrameRing(ring_fd, side, slots)
+    decoder_versions()  # loads the decoders now, before the clock of the first video runs
+    connection.send(("ready",))
     while True:
         try:
             request: Request = connection.recv()
@@ -68,12 +71,15 @@ def _serve(request: Request, connection: Connection, ring: FrameRing) -> None:
             sender.send(event)
     except DecodeError as error:
         sender.settle()
-        connection.send(("failed", str(error)))
+        connection.send(("failed", str(error), error.passing))
     except (EOFError, BrokenPipeError):
         raise
+    except MemoryError:
+        sender.settle()
+        connection.send(("failed", OUT_OF_MEMORY, True))
     except Exception as error:  # a bug or a decoder's surprise costs one file, and is told with its type
         sender.settle()
-        connection.send(("failed", str(DecodeError(f"{type(error).__name__}: {error}"))))
+        connection.send(("failed", str(DecodeError(f"{type(error).__name__}: {error}")), False))
 
 
 class _Sender:
@@ -113,7 +119,7 @@ class _Sender:
             self._taken += self._connection.recv()[1]
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """On Linux, ask to be killed when the parent ends: a decoder that hangs in C++ would outlive it."""
     if sys.platform == "linux":
         parent_death_signal = 1

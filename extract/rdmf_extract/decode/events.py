@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 POLICIES = ("auto", "decord", "pyav")
+OUT_OF_MEMORY = "the decoder ran out of memory"
 
 
 class DecodeError(Exception):
-    """A file gave no usable video; the message is one line, fit to be recorded as the reason."""
+    """A file gave no usable video; the message is one line, fit to be recorded as the reason.
 
-    def __init__(self, reason: str) -> None:
+    Attributes:
+        passing: the machine or the moment was to blame (memory, a kill, a file being replaced), not the file: the next
+            run tries again.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
         super().__init__(" ".join(str(reason).split())[:300])
+        self.passing = passing
 
 
 class DecoderDisagreesError(DecodeError):
     """Decord's frames cannot be trusted for this file; PyAV must take over."""
+
+
+def end_of_data(error: BaseException) -> str:
+    """What FFmpeg says where a file's data ends or breaks off, in a few words.
+
+    Raises:
+        DecodeError: the error is not about the file's data: memory ran out, or a file server went away. What was
+            decoded so far must not pass for all there is.
+    """
+    said = str(getattr(error, "strerror", None) or error)
+    if isinstance(error, MemoryError):
+        raise DecodeError(OUT_OF_MEMORY, passing=True) from error
+    if getattr(error, "errno", None) in _NOT_THE_FILE:
+        raise DecodeError(f"reading failed: {said}", passing=True) from error
+    return said
+
+
+_NOT_THE_FILE = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTUNREACH, errno.EACCES, errno.EMFILE}
 
 
 @dataclass(frozen=True)
@@ -31,9 +57,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Restart:
-    """Forget every frame of this video so far: another decoder starts over, for `reason`."""
+    """Forget every frame of this video so far: it is decoded from its start again, for `reason`.
+
+    Attributes:
+        takeover: by PyAV in place of Decord; otherwise by the same decoder.
+    """
 
     reason: str
+    takeover: bool = True
 
 
 @dataclass(frozen=True)

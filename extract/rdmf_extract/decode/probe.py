@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rdmf_extract.decode.events import DecodeError
+from rdmf_extract.decode.events import DecodeError, end_of_data
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
     try:
         container = av.open(str(path), metadata_errors="ignore")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(f"not a video file that FFmpeg can open: {_reason(error)}") from error
+        raise DecodeError(f"not a video file that FFmpeg can open: {end_of_data(error)}") from error
     if container.format.name in _TEXT_ART:
         container.close()
         raise DecodeError("not a video file: FFmpeg would draw it as text")
@@ -118,7 +118,7 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
                 if stamp is not None:
                     times[stamp * base] = (packet.duration or 0) * base
         except (av.FFmpegError, OSError) as error:
-            cut_short = _reason(error)
+            cut_short = end_of_data(error)
         if packets == 0:
             raise DecodeError("the video stream holds no data" + (f": {cut_short}" if cut_short else ""))
         rate = stream.average_rate or stream.guessed_rate
@@ -153,7 +153,8 @@ def _rotation(packet: Any) -> int | None:
 
     try:
         return next((int(frame.rotation) for frame in packet.decode()), None)
-    except av.FFmpegError:  # damage: the reader, not the probe, says so
+    except av.FFmpegError as error:  # damage: the reader, not the probe, says so
+        end_of_data(error)
         return None
 
 
@@ -170,7 +171,3 @@ def _header_seconds(container: Any, stream: Any, base: float, first_seconds: flo
     # The container's own length counts audio too, so it speaks for the video only where there is nothing else.
     alone = len(container.streams) == 1 and container.duration
     return max(0.0, container.duration / 1e6 - max(0.0, first_seconds)) if alone else 0.0
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)

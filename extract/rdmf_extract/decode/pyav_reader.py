@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame
+from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame, end_of_data
 from rdmf_extract.decode.geometry import center_crop, resized, upright
 from rdmf_extract.decode.probe import UNKNOWN_FRAME_SECONDS, Probe, open_video
 from rdmf_extract.sampling import Sampling
@@ -145,9 +145,9 @@ class PacketDecoder:
                         self.bad += not flushed
                         self.error = str(error.strerror or error)
             except (av.FFmpegError, OSError) as error:  # the file ends before its data does
-                self.error = str(getattr(error, "strerror", None) or error)
+                self.error = end_of_data(error)
             if not flushed:
                 try:
                     yield from stream.codec_context.decode(None)
                 except av.FFmpegError as error:
-                    self.error = str(error.strerror or error)
+                    self.error = end_of_data(error)

@@ -13,6 +13,31 @@ from numpy.typing import NDArray
 _MEMORY_FOLDER = "/dev/shm" if sys.platform == "linux" and os.access("/dev/shm", os.W_OK) else None
 
 
+def shared_memory(n_bytes: int) -> int:
+    """A file descriptor of `n_bytes` of memory that other processes may map: /dev/shm, or a temporary file.
+
+    All of it is reserved now. Containers often have a /dev/shm of 64 MB, and a process that writes to a page that is
+    not there is ended by SIGBUS; so where it does not fit, an ordinary temporary file is used.
+
+    Raises:
+        OSError: it fits nowhere.
+    """
+    folders = [_MEMORY_FOLDER, None] if _MEMORY_FOLDER else [None]
+    for folder in folders:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, n_bytes)
+                else:
+                    file.truncate(n_bytes)
+            except OSError:
+                if folder is folders[-1]:
+                    raise
+                continue
+            return os.dup(file.fileno())
+    raise AssertionError("unreachable")
+
+
 class FrameRing:
     """`slots` frames of (side, side, 3) uint8 in memory that two processes map.
 
@@ -27,9 +52,7 @@ class FrameRing:
 
     @classmethod
     def create(cls, side: int, slots: int) -> FrameRing:
-        with tempfile.TemporaryFile(dir=_MEMORY_FOLDER) as file:
-            file.truncate(side * side * 3 * slots)
-            return cls(os.dup(file.fileno()), side, slots)
+        return cls(shared_memory(side * side * 3 * slots), side, slots)
 
     def write(self, index: int, frame: NDArray[np.uint8]) -> None:
         """Put frame number `index` of a video into its slot."""

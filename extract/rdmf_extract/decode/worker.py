@@ -1,13 +1,15 @@
 """A decoder process as its parent sees it: events of one video after another, whatever happens to the process.
 
 Decord can abort, or hang inside C++ with the interpreter locked, so that nothing in the same process can stop it. Here
-a hang costs the time limit, a crash costs nothing, and either costs one file at most: PyAV is tried on it in a new
-process.
+a hang costs the time limit, a crash costs nothing, and either costs one file at most. After a crash the same decoder
+tries again in a new process, because the cause may lie outside (the system kills processes where memory runs out), and
+a video's features must not depend on that; after a second crash, some more kills, or a hang, PyAV is tried.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,17 +22,28 @@ from pathlib import Path
 from typing import IO, Any
 
 from rdmf_extract.decode.child import Request
-from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame, Restart
+from rdmf_extract.decode.events import OUT_OF_MEMORY, DecodeError, Event, Finished, Frame, Restart
 from rdmf_extract.decode.policy import MIN_RECOVERED
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.sampling import Sampling
 
 RING_BYTES = 16 << 20
 RECYCLE_AFTER = 200  # decoders leak a little with each file
+START_SECONDS = 600.0
+# With one decoder on one file, before the other is tried.
+MOST_CRASHES, MOST_KILLS = 1, 3
 
 
 class _ProcessLostError(DecodeError):
-    """The process crashed or was killed for taking too long."""
+    """The process crashed, or was killed for taking too long."""
+
+    def __init__(self, reason: str, *, hung: bool = False, passing: bool = False) -> None:
+        super().__init__(reason, passing=passing)
+        self.hung = hung
+
+
+# Nothing in a decoder sends itself these: somebody else, most often the system short of memory, ended the process.
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class DecoderProcess:
@@ -68,13 +81,13 @@ class DecoderProcess:
             DecodeError: the video gave nothing usable; the process is ready for the next one all the same.
         """
         try:
-            yield from self._attempt(path, policy)
+            yield from self._persistently(path, policy)
         except _ProcessLostError as lost:
             if policy != "auto":
                 raise
             takeover = str(lost)
             yield Restart(takeover)
-            for event in self._attempt(path, "pyav"):
+            for event in self._persistently(path, "pyav"):
                 yield replace(event, takeover=takeover) if isinstance(event, Finished) else event
 
     def close(self) -> None:
@@ -104,6 +117,19 @@ class DecoderProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _persistently(self, path: Path, policy: str) -> Iterator[Event]:
+        """The events of a video, from its start again in a new process where one crashes or is killed."""
+        crashes = kills = 0
+        while True:
+            try:
+                yield from self._attempt(path, policy)
+                return
+            except _ProcessLostError as lost:
+                kills, crashes = kills + lost.passing, crashes + (not lost.passing)
+                if lost.hung or crashes > MOST_CRASHES or kills > MOST_KILLS:
+                    raise
+                yield Restart(str(lost), takeover=False)
+
     def _attempt(self, path: Path, policy: str) -> Iterator[Event]:
         if self._videos >= RECYCLE_AFTER:
             self.kill()
@@ -111,6 +137,7 @@ class DecoderProcess:
         self._videos += 1
         settled = False
         try:
+            self._wait_until_ready(connection)
             connection.send(Request(path.absolute(), self.sampling, policy, self.min_recovered))
             for message in self._messages(connection):
                 kind = message[0]
@@ -125,13 +152,23 @@ class DecoderProcess:
                     yield message[1]
                     return
                 else:
+                    if message[1] == OUT_OF_MEMORY:  # a process that is short of it would fail the next video as well
+                        raise _ProcessLostError(OUT_OF_MEMORY, passing=True)
                     settled = True
-                    raise DecodeError(message[1])
+                    raise DecodeError(message[1], passing=message[2])
         except (EOFError, OSError) as error:
-            raise _ProcessLostError(self._epitaph()) from error
+            raise self._epitaph() from error
         finally:
             if not settled:  # crashed, timed out, or the caller stopped listening half-way
                 self.kill()
+
+    def _wait_until_ready(self, connection: Connection[Any, Any]) -> None:
+        """A new process loads its decoders first, which a busy machine may take long for; no video pays for that."""
+        if self._videos == 1:
+            if not connection.poll(START_SECONDS):
+                reason = f"the decoder's process was not ready after {START_SECONDS:.0f} s"
+                raise _ProcessLostError(reason, hung=True, passing=True)
+            connection.recv()
 
     def _messages(self, connection: Connection[Any, Any]) -> Iterator[tuple[Any, ...]]:
         """Messages about the video, with the clocks running only while one is waited for."""
@@ -144,7 +181,7 @@ class DecoderProcess:
                 over = (
                     f"took longer than {limit:.0f} s" if spent >= limit else f"gave no sign of life for {stall:.0f} s"
                 )
-                raise _ProcessLostError(f"the decoder {over} and was stopped")
+                raise _ProcessLostError(f"the decoder {over} and was stopped", hung=True)
             message = connection.recv()
             spent += time.monotonic() - started
             if message[0] == "promise":
@@ -170,7 +207,7 @@ class DecoderProcess:
         self._connection, self._videos = ours, 0
         return ours
 
-    def _epitaph(self) -> str:
+    def _epitaph(self) -> _ProcessLostError:
         """Why the process is gone: its exit status and the last thing it wrote."""
         assert self._process is not None
         assert self._log is not None
@@ -182,4 +219,5 @@ class DecoderProcess:
         self._log.seek(max(0, self._log.tell() - 2000))
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"the decoder crashed ({how})" + (f": {lines[-1]}" if lines else "")
+        reason = f"the decoder crashed ({how})" + (f": {lines[-1]}" if lines else "")
+        return _ProcessLostError(reason, passing=-status in FROM_OUTSIDE)

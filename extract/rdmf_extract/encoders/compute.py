@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -44,6 +44,20 @@ def check_frames(frames: Frames, sampling: Sampling) -> None:
     wanted = (sampling.frames_per_window, sampling.crop, sampling.crop, 3)
     if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != wanted:
         raise ValueError(f"frames must be (B, {', '.join(map(str, wanted))}) uint8, got {frames.dtype} {frames.shape}")
+
+
+def whole_steps(frames: Frames, step: int) -> Iterator[tuple[Frames, int]]:
+    """(`step` items, how many of them count) at a time, the last step filled up with zeros.
+
+    A network is then always called with the same shape. Libraries choose their kernels by shape, and two kernels differ
+    in the last digits; so what is encoded together with an item, or after a run was broken off, cannot touch it.
+    """
+    for first in range(0, len(frames), step):
+        part = frames[first : first + step]
+        count = len(part)
+        if count < step:
+            part = np.concatenate([part, np.zeros((step - count, *part.shape[1:]), part.dtype)])
+        yield part, count
 
 
 class Normalise:

@@ -13,7 +13,7 @@ from torch import nn
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download
 from rdmf_extract.encoders.base import Features, Frames
-from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision
+from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision, whole_steps
 from rdmf_extract.encoders.settings import choose_sampling
 from rdmf_extract.encoders.weights import RANDOM, fill_random, load_strictly, read_weights, tensors_sha256
 from rdmf_extract.sampling import Sampling
@@ -64,10 +64,10 @@ class ImageEncoder:
         images = frames.reshape(-1, *frames.shape[2:])  # (B * T, H, W, 3)
         step = _IMAGES_AT_ONCE.get(self.device.type, 16)
         parts = []
-        for first in range(0, len(images), step):
-            batch = self._normalise(images[first : first + step]).permute(0, 3, 1, 2)  # channels-last in memory
+        for part, count in whole_steps(images, step):
+            batch = self._normalise(part).permute(0, 3, 1, 2)  # channels-last in memory
             with half_precision(self.device):
-                parts.append(self._model(batch).float())
+                parts.append(self._model(batch)[:count].float())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)
         per_image = torch.cat(parts)  # (B * T, dim)

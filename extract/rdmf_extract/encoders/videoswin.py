@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download, swin_checkpoint
 from rdmf_extract.encoders.base import Features, Frames, RandomWeightsWarning
-from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision
+from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision, whole_steps
 from rdmf_extract.encoders.settings import choose_sampling
 from rdmf_extract.encoders.weights import RANDOM, fill_random, load_strictly, read_weights, tensors_sha256
 from rdmf_extract.sampling import Sampling
@@ -65,10 +65,10 @@ class VideoSwinEncoder:
         check_frames(frames, self.sampling)
         step = _ROWS_AT_ONCE.get(self.device.type, 1)
         parts = []
-        for first in range(0, len(frames), step):
-            batch = self._normalise(frames[first : first + step]).permute(0, 4, 1, 2, 3)  # (b, 3, T, H, W)
+        for part, count in whole_steps(frames, step):
+            batch = self._normalise(part).permute(0, 4, 1, 2, 3)  # (b, 3, T, H, W)
             with half_precision(self.device):
-                parts.append(self._model(batch).float())
+                parts.append(self._model(batch)[:count].float())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)
         return torch.cat(parts).cpu().numpy()

@@ -61,55 +61,84 @@ def extract(
     decoder: Annotated[
         str, typer.Option(help="auto (Decord, and PyAV where it fails or differs), decord or pyav.")
     ] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoder processes. Default: by the cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decoder processes; on Ray a CPU each. Default: by the cores.")
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds that decoding one video may take (long videos: their length more).")
     ] = 600.0,
     max_fail: Annotated[int | None, typer.Option(min=0, help="Stop when more videos than this have failed.")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Try videos again that failed in an earlier run.")] = False,
-    device: Annotated[str, typer.Option(help="Where the encoders run: auto, cpu, cuda, ...")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            "--devices",
+            help="Where the encoders run: auto, cpu, cuda, cuda:1, ...; several separated by commas, or all GPUs with "
+            "'all': a process each.",
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Do only share i of n of the videos, i/n with i from 0. Default: what Slurm (arrays, srun) or "
+            "torchrun say in the environment; none: everything. Runs on one --out share the work in any case."
+        ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this machine; ray: the nodes of a Ray cluster (pip install 'rdmf[ray]').")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="With --engine ray: the cluster, e.g. auto for the one here. Default: one of this machine."),
+    ] = None,
 ) -> None:
     """Decode videos, compute their features and those of the sentences, and write one cache.
 
-    Run it again to do only what is missing. Exit code 0: done; 1: done, but videos failed or were not found (they are
-    listed); 2: bad input.
+    Run it again to do only what is missing; run it on several machines at once to share the work. Exit code 0: done; 1:
+    done, but videos failed or were not found (they are listed); 2: bad input.
     """
-    from rdmf_extract.encoders.registry import build_text_encoder, build_video_encoder
+    from rdmf_extract.encoders import registry
+    from rdmf_extract.encoders.spec import EncoderSpec
     from rdmf_extract.pipeline import extract as run
     from rdmf_extract.progress import ProgressDisplay
-    from rdmf_pipelines.extraction import built_loudly, default_out, report, tell_plan
+    from rdmf_pipelines.extraction import default_out, report, tell_plan, tell_shard
+    from rdmf_pipelines.extractors import Request, extractors, share_of
 
+    mine = share_of(shard)
     plan = _plan(dataset, manifest or [], videos=videos, annotations=annotations, split=split)
     target = default_out(out, plan)
     tell_plan(plan)
-    seeing = built_loudly(
-        lambda: build_video_encoder(
-            video_encoder,
-            fps=fps,
-            window=window,
-            stride=stride,
-            frames_per_window=frames_per_window,
-            resolution=resolution,
-            weights=weights,
-            device=device,
-        )
+    tell_shard(mine, plan)
+    seeing = EncoderSpec.of(
+        registry.build_video_encoder,
+        video_encoder,
+        fps=fps,
+        window=window,
+        stride=stride,
+        frames_per_window=frames_per_window,
+        resolution=resolution,
+        weights=weights,
     )
-    reading = build_text_encoder(text_encoder, device=device)
-    notes = {**plan.notes, "licence": plan.licence, "video_weights": seeing.source, "text_encoder": reading.source}
+    reading = EncoderSpec.of(registry.build_text_encoder, text_encoder)
+    request = Request(seeing, reading, device=device, engine=engine, address=address, decoder=decoder, timeout=timeout)
     try:
-        with ProgressDisplay() as progress:
+        with extractors(request) as (video, text, where), ProgressDisplay() as progress:
+            notes = {**plan.notes, "licence": plan.licence, "video_weights": video.source, "text_encoder": text.source}
             summary = run(
                 plan.videos,
                 plan.queries,
                 out=target,
-                video_encoder=seeing,
-                text_encoder=reading,
+                video_encoder=video,
+                text_encoder=text,
                 notes=notes,
                 decoder=decoder,
                 workers=workers,
                 timeout_seconds=timeout,
                 max_fail=max_fail,
                 retry_failed=retry_failed,
+                shard=mine,
+                engine=where,
                 progress=progress,
             )
     except KeyboardInterrupt:
