@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from rdmf_extract.presence import SUFFIX as RUN_SUFFIX
-from rdmf_extract.presence import Presence
+from rdmf_extract.presence import Presence, names_in
 
 SUFFIX = ".claim"
 
@@ -34,7 +34,7 @@ class Claims:
 
     def taken(self) -> set[str]:
         """Names that some run has claimed, this one included."""
-        return {path.name.removesuffix(SUFFIX) for path in self._folder.glob(f"*{SUFFIX}")}
+        return {name.removesuffix(SUFFIX) for name in names_in(self._folder, SUFFIX)}
 
     def take(self, name: str) -> bool:
         """Claim a piece of work; False where another run, as far as is known alive, has it.
@@ -75,7 +75,7 @@ class Claims:
 
     def _create(self, name: str) -> bool:
         try:
-            handle = os.open(self._path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            handle = self._opened(self._path(name))
         except FileExistsError:
             return False
         # The run is what counts; the rest is for people who look into the folder.
@@ -89,6 +89,15 @@ class Claims:
                 self._path(name).unlink()
             raise
         return True
+
+    def _opened(self, path: Path) -> int:
+        """A new file; FileExistsError where it is there."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:  # the folder went away with runs that thought this one dead
+            self._presence.touch()
+            return os.open(path, flags, 0o666)
 
     def _take_over(self, name: str) -> bool:
         """Claim what a dead run holds."""

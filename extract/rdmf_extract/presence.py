@@ -76,7 +76,6 @@ class Presence:
         """Raises OSError where the folder cannot be written to."""
         for attempt in range(20):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 self._write()
                 break
             except FileNotFoundError:  # the last run that left took the folder with it
@@ -104,7 +103,7 @@ class Presence:
 
     def alone(self) -> bool:
         """Whether no other run has a file here."""
-        return all(path == self._path for path in self.folder.glob(f"*{SUFFIX}"))
+        return names_in(self.folder, SUFFIX) <= {self._path.name}
 
     def is_dead(self, run: Run, now: float | None = None) -> bool:
         """Whether a run has ended without taking its file away; True as well where the file is gone.
@@ -147,6 +146,7 @@ class Presence:
         return self._path.stat().st_mtime
 
     def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._path.write_bytes(self._card)
 
     def _beat(self) -> None:
@@ -165,6 +165,14 @@ def _read(path: Path) -> Run | None:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return Run(name)
+
+
+def names_in(folder: Path, suffix: str) -> set[str]:
+    """Names of the files with this ending: a plain listing, for it is asked for with every video."""
+    try:
+        return {name for name in os.listdir(folder) if name.endswith(suffix)}  # noqa: PTH208
+    except FileNotFoundError:  # the runs that thought this one dead have ended, and taken the folder with them
+        return set()
 
 
 def machine() -> str:

@@ -30,7 +30,7 @@ from rdmf.store import (
 from rdmf.store.fingerprint import as_json
 from rdmf_extract.claims import Claims
 from rdmf_extract.finishing import Finisher
-from rdmf_extract.presence import Presence, Run
+from rdmf_extract.presence import Presence, Run, names_in
 from rdmf_extract.sources import FAILED_FILES, DamagedError, Known, read_known
 
 Finish = Literal["made", "elsewhere", "damaged"]
@@ -66,6 +66,7 @@ class Workspace:
         self.claims = Claims(self.presence)
         self._read: dict[Path, Known] = {}
         self._out_mark = ""
+        self._parts_seen: set[str] = set()
         self.changes = 0
         self._parts_written = 0
         self._lock = threading.RLock()  # decoder threads refresh while the main thread writes
@@ -181,9 +182,10 @@ class Workspace:
     def _refreshed(self) -> bool:
         """One look at the folder; False where a part vanished meanwhile, because another run joined the parts."""
         # Parts first: one that is gone from the list is in the cache by then.
-        parts = set(self.folder.glob("*.h5"))
-        for gone in self._read.keys() - parts - {self.out}:
-            del self._read[gone]
+        parts = names_in(self.folder, ".h5")
+        if parts != self._parts_seen:
+            for gone in [path for path in self._read if path != self.out and path.name not in parts]:
+                del self._read[gone]
         mark = file_mark(self.out)
         if mark != self._out_mark:
             self._read.pop(self.out, None)
@@ -191,10 +193,13 @@ class Workspace:
                 self._learn(self.out)
             self._out_mark = mark
         try:
-            for path in sorted(parts - self._read.keys(), key=lambda path: (path.stat().st_mtime_ns, path)):
-                self._learn(path)
+            if parts != self._parts_seen:
+                new = [path for name in parts if (path := self.folder / name) not in self._read]
+                for path in sorted(new, key=lambda path: (path.stat().st_mtime_ns, path)):
+                    self._learn(path)
         except FileNotFoundError:
             return False
+        self._parts_seen = parts
         return True
 
     def _learn(self, path: Path) -> None:

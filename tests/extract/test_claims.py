@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -203,3 +204,17 @@ def test_dropping_leaves_a_claim_that_was_taken_over_meanwhile(tmp_path):
         claim_of(tmp_path, "a", "far-1-00000000")  # this run was suspended for long
         claims.drop("a")
         assert (tmp_path / "a.claim").exists()
+
+
+def test_a_run_whose_folder_went_away_while_it_was_thought_dead_goes_on(tmp_path):
+    with Presence(tmp_path / "parts", {}) as mine:
+        claims = Claims(mine)
+        assert claims.take("a")
+        shutil.rmtree(tmp_path / "parts")
+        assert mine.alone()
+        assert claims.taken() == set()
+        claims.drop("a")
+        assert claims.take("b")
+        assert mine.alive()
+        claims.drop_all()
+    assert list((tmp_path / "parts").iterdir()) == []

@@ -91,6 +91,7 @@ def test_where_no_device_is_left_the_run_ends(batches, tmp_path, trouble, error,
         encoded(processes, batches)
 
 
+@pytest.mark.long
 def test_a_process_that_falls_silent_is_replaced(batches, tmp_path):
     (tmp_path / "cpu-stop-1").touch()
     spec = EncoderSpec.of(fakes.build_troubled, "fake", folder=str(tmp_path))
