@@ -29,16 +29,21 @@ COMMANDS = {
 #: OSErrors that are about the user's disk and paths, not about this program: one line says enough.
 THE_MACHINES = {
     errno.EACCES,
+    errno.EAGAIN,
     errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
     errno.EISDIR,
     errno.ELOOP,
     errno.EMFILE,
     errno.ENAMETOOLONG,
     errno.ENOENT,
+    errno.ENOMEM,
     errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,
     errno.EROFS,
+    errno.ESTALE,
 }
 
 

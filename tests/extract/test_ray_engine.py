@@ -146,7 +146,15 @@ def test_an_encoder_that_cannot_be_built_is_one_clear_line(cluster):
         RayEngine(EncoderSpec.of(fakes.build_refused, "fake"), EncoderSpec.of(fakes.build_fake_text, "fake-text"))
 
 
-def test_a_cluster_that_is_not_there_is_one_clear_line(ray):
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("auto", r"^no Ray cluster at 'auto' .*start one with `ray start --head`"),
+        ("127.0.0.1:1", r"^no Ray cluster answers at '127\.0\.0\.1:1' \(.*refused\)"),
+        ("127.0.0.1:99999", r"^no Ray cluster answers at '127\.0\.0\.1:99999'"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_clear_line(ray, address, message):
     video, text = EncoderSpec.of(fakes.build_fake, "fake"), EncoderSpec.of(fakes.build_fake_text, "fake-text")
-    with pytest.raises(InputError, match=r"^no Ray cluster at 'auto' .*start one with `ray start --head`"):
-        RayEngine(video, text, address="auto")
+    with pytest.raises(InputError, match=message):
+        RayEngine(video, text, address=address)

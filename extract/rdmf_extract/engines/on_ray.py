@@ -8,6 +8,8 @@ that dies is replaced, on another node if need be, and until then the others do 
 from __future__ import annotations
 
 import logging
+import re
+import socket
 import time
 import warnings
 import zlib
@@ -28,6 +30,7 @@ from rdmf_extract.pool import Again, Undecodable
 
 MOST_DEATHS = 3  # of workers under one video; then the video is suspected
 POLL_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
 
 
 class RayEngine:
@@ -207,6 +210,23 @@ def _extract_video(vid: str, path: Path, settings: DecodeSettings, encoders: lis
     return extract_video(vid, path, settings, send=send, get=get)
 
 
+def _require_answer(address: str | None) -> None:
+    """Ask a cluster's port for an answer: Ray itself goes on asking for many minutes.
+
+    Raises:
+        InputError: nobody answers at HOST:PORT.
+    """
+    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster answers at '{address}' ({error}); see `ray status` there, or leave --address out"
+        ) from error
+
+
 def _connected(address: str | None) -> Any:
     """The ray module, connected.
 
@@ -218,6 +238,7 @@ def _connected(address: str | None) -> Any:
     except ImportError as error:
         raise InputError(f"--engine ray needs Ray ({error}); run: pip install 'rdmf[ray]'") from error
     if not ray.is_initialized():
+        _require_answer(address)
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
