@@ -86,7 +86,7 @@ def _opened(part: Path) -> Cache:
 
 
 def _places(
-    caches: list[Cache], names: Sequence[str], names_of: Callable[[Cache], list[str]], what: str
+    caches: list[Cache], names: Sequence[str], names_of: Callable[[Cache], Sequence[str]], what: str
 ) -> list[Place]:
     """Where each name is: the first cache that has it, and its number there."""
     found: dict[str, Place] = {}
