@@ -24,6 +24,12 @@ COMMANDS = {
     "features info": ("features", "info", "What a cache holds and how it was made."),
     "features verify": ("features", "verify", "Find any damaged byte of a cache and name the video it hits."),
     "features import": ("features_import", "import_", "Make a cache of features that you already have."),
+    "features list": ("features_list", "list_", "The videos or queries of a cache, line by line."),
+    "features subset": ("features_copy", "subset", "A smaller cache: some videos, a split, the first few."),
+    "features merge": ("features_copy", "merge", "One cache out of several that were made with the same settings."),
+    "features diff": ("features_diff", "diff", "Do two caches hold the same features?"),
+    "features push": ("features_share", "push", "Share a cache, on the Hugging Face Hub or in a folder."),
+    "features pull": ("features_share", "pull", "Fetch a shared cache, and check every byte of it."),
 }
 
 #: OSErrors that are about the user's disk and paths, not about this program: one line says enough.

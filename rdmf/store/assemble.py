@@ -63,6 +63,8 @@ def assemble(
         video_places = _places(caches, vids, lambda cache: cache.vids, "video")
         text_places = _places(caches, texts, lambda cache: cache.texts, "sentence")
         videos, sentences = _video_table(video_places), _text_table(text_places)
+        for cache in caches:  # the tables are read; a file is opened again when its rows are asked for
+            cache.close()
         contents = Contents(
             provenance=provenance,
             feature_dtype=caches[0].feature_dtype.name if caches else "float16",
@@ -86,7 +88,7 @@ def _opened(part: Path) -> Cache:
 
 
 def _places(
-    caches: list[Cache], names: Sequence[str], names_of: Callable[[Cache], list[str]], what: str
+    caches: list[Cache], names: Sequence[str], names_of: Callable[[Cache], Sequence[str]], what: str
 ) -> list[Place]:
     """Where each name is: the first cache that has it, and its number there."""
     found: dict[str, Place] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -12,24 +11,17 @@ import numpy as np
 
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import fingerprint
-from rdmf.store.header import parse_header, read_block, read_header
+from rdmf.store.header import checked_header, open_file, parse_header
 from rdmf.store.layout import BULK, TEXT_FEATURES, VIDEO_FEATURES, Columns, read_structure
-from rdmf.store.queries import QueryTable
+from rdmf.store.parts import DataFile, check_parts, linked_files
+from rdmf.store.queries import Names, QueryTable
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord
 from rdmf.store.rows import Files, RowTable
+from rdmf.store.string_index import StringIndex
+from rdmf.store.strings import Strings
 from rdmf.store.tables import TextTable, VideoTable
 
 _WHOLE = np.zeros((1, 3), np.int64)  # one run: file 0, from its row 0, is row 0 here
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A file that holds rows: its path, length, recorded checksum, and where in it the three large tables begin."""
-
-    path: Path
-    n_bytes: int
-    sha256: str
-    offsets: tuple[int, int, int]
 
 
 def open_cache(path: str | Path) -> Cache:
@@ -46,13 +38,21 @@ class Cache:
     """A finished, read-only feature cache. V videos with R rows in all, T sentences, Q queries.
 
     Nothing is read before it is asked for. It may be used by several threads, after a fork, and pickled (the other
-    process opens the file anew); no lock is taken.
+    process opens the file anew); no lock is taken. It keeps the file open, so that a new cache may take the file's
+    name meanwhile: what was opened is what is read.
     """
 
     def __init__(self, path: str | Path, *, checked: bool = True) -> None:
         self.path = Path(path)
-        self.header = read_header(self.path) if checked else parse_header(read_block(self.path))
-        structure = read_structure(self.path)
+        handle, self.block = open_file(self.path)
+        try:
+            self.header = checked_header(self.path, handle, self.block) if checked else parse_header(self.block)
+            structure = read_structure(self.path, handle)
+        except BaseException:
+            handle.close()
+            raise
+        self._own = Files([self.path], blocks=[self.block] if checked else ())
+        self._own.adopt(0, handle)
         self.about = structure.about
         self.provenance = Provenance(
             video=structure.provenance["video"], text=structure.provenance["text"], notes=structure.notes
@@ -63,19 +63,21 @@ class Cache:
         self.d_video, self.d_text = int(self.about["d_video"]), int(self.about["d_text"])
         self.feature_dtype = np.dtype(self.about["feature_dtype"])
         self.structure = structure
-        self.columns = Columns(self.path, structure, checked=checked)
+        self.columns = Columns(self.path, self._own, structure, checked=checked)
         self.is_index = self.about["kind"] == "index"
-        self.data_files, self.video_runs, self.text_runs = self._data_files()
-        if self.is_index and checked:
-            for part in self.data_files:
-                _check_part(self.path, part)
-        self.n_rows = int(self.row_offsets[-1]) if self.is_index else structure.extents[VIDEO_FEATURES].shape[0]
-        self.n_tokens = int(self.token_offsets[-1]) if self.is_index else structure.extents[TEXT_FEATURES].shape[0]
-        self._files = Files([file.path for file in self.data_files])
-        self._video_rows = self._table(0, self.video_runs, self.n_rows, self.d_video, self.feature_dtype)
-        self._times_rows = self._table(1, self.video_runs, self.n_rows, 2, np.dtype(np.float64))
-        self._text_rows = self._table(2, self.text_runs, self.n_tokens, self.d_text, self.feature_dtype)
-        self.queries = QueryTable(self.columns, lambda: self.vids, self.n_videos)
+        if self.is_index:
+            self.data_files = linked_files(self.path, self.columns)
+            if checked:
+                check_parts(self.path, self.data_files)
+            blocks = [file.block for file in self.data_files] if checked else ()
+            self._files = Files([file.path for file in self.data_files], blocks=blocks)
+        else:
+            offsets = tuple(structure.extents[name].offset for name in BULK)
+            n_bytes, sha256 = (self.header.n_bytes, self.header.sha256) if self.header else (-1, "")
+            self.data_files = [DataFile(self.path, n_bytes, sha256, (offsets[0], offsets[1], offsets[2]))]
+            self._files = self._own
+        self._strings = Names(self.columns)
+        self.queries = QueryTable(self.columns, self._strings, self.n_videos)
 
     # Videos
 
@@ -85,9 +87,14 @@ class Cache:
         return self.columns.shape("video/duration")[0]
 
     @cached_property
-    def vids(self) -> list[str]:
+    def n_rows(self) -> int:
+        """R."""
+        return int(self.row_offsets[-1]) if self.is_index else self.columns.shape(VIDEO_FEATURES)[0]
+
+    @property
+    def vids(self) -> Strings:
         """Names of the videos that have features, in the order of their rows."""
-        return self.columns.strings("video/vid")
+        return self._strings.vids
 
     @cached_property
     def durations(self) -> Array:
@@ -117,7 +124,7 @@ class Cache:
     @cached_property
     def decoders(self) -> list[str]:
         """Which decoder gave each video's frames."""
-        names = self.columns.strings("video/decoder_name")
+        names = list(self.columns.strings("video/decoder_name"))
         return [names[code] for code in self.columns.array("video/decoder_code").tolist()]
 
     def video(self, vid_or_index: str | int) -> tuple[Array, Array]:
@@ -128,8 +135,8 @@ class Cache:
             IndexError: no video of that number.
         """
         if isinstance(vid_or_index, str):
-            index = self._number_of.get(vid_or_index)
-            if index is None:
+            index = self._names.number(vid_or_index)
+            if index < 0:
                 raise InputError(f"no video '{vid_or_index}' in {self.path}")
         else:
             index = range(self.n_videos)[vid_or_index]
@@ -144,12 +151,26 @@ class Cache:
         """Rows [start, stop) of the flat timeline, float64 (rows, 2): [t_start, t_end) in seconds."""
         return self._times_rows.read(start, stop)
 
+    def video_numbers(self, vids: Strings) -> Array:
+        """int64 (N,): the number of each named video, -1 where it has no features."""
+        return self._names.find(vids)
+
     # Sentences
 
+    @property
+    def n_texts(self) -> int:
+        """T."""
+        return self.columns.shape("text/token_offsets")[0] - 1
+
     @cached_property
-    def texts(self) -> list[str]:
+    def n_tokens(self) -> int:
+        """Rows of the token table."""
+        return int(self.token_offsets[-1]) if self.is_index else self.columns.shape(TEXT_FEATURES)[0]
+
+    @property
+    def texts(self) -> Strings:
         """The distinct sentences."""
-        return self.columns.strings("text/text")
+        return self._strings.texts
 
     @cached_property
     def token_offsets(self) -> Array:
@@ -158,7 +179,7 @@ class Cache:
 
     def text(self, index: int) -> Array:
         """(M, d_text) token features of one sentence."""
-        index = range(len(self.token_offsets) - 1)[index]
+        index = range(self.n_texts)[index]
         return self._text_rows.read(int(self.token_offsets[index]), int(self.token_offsets[index + 1]))
 
     def text_rows(self, start: int | None = None, stop: int | None = None) -> Array:
@@ -186,7 +207,7 @@ class Cache:
     def query_records(self, split: str | None = None) -> list[QueryRecord]:
         """The queries of one split, or all, as records."""
         chosen = np.arange(len(self.queries)) if split is None else self.select(split)
-        return self.queries.records(chosen, self.texts)
+        return self.queries.records(chosen)
 
     def missing_videos(self) -> list[str]:
         """Names of videos that queries ask about but that have no features, in order of first appearance."""
@@ -198,7 +219,7 @@ class Cache:
         vids, reasons = self.columns.strings("failure/vid"), self.columns.strings("failure/reason")
         return [Failure(vid, reason) for vid, reason in zip(vids, reasons, strict=True)]
 
-    # Whole tables, for merging and verifying
+    # Everything at once, as Python's own objects
 
     def video_table(self) -> VideoTable:
         """All there is about the videos besides their rows."""
@@ -210,16 +231,29 @@ class Cache:
             recovered=self.recovered.tolist(),
             padded=self.padded.tolist(),
             decoders=list(self.decoders),
-            digests=_digests(self.columns.array("video/sha256")),
+            digests=[digest.tobytes() for digest in self.columns.array("video/sha256")],
         )
 
     def text_table(self) -> TextTable:
         """All there is about the sentences besides their rows."""
-        counts = np.diff(self.token_offsets).tolist()
-        return TextTable(texts=list(self.texts), counts=counts, digests=_digests(self.columns.array("text/sha256")))
+        digests = [digest.tobytes() for digest in self.columns.array("text/sha256")]
+        return TextTable(texts=list(self.texts), counts=np.diff(self.token_offsets).tolist(), digests=digests)
+
+    # Where the rows lie
+
+    @cached_property
+    def video_runs(self) -> Array:
+        """int64 (n, 3), stretches of video rows: number in `data_files`, first row there, first row here."""
+        return self.columns.array("link/video_runs") if self.is_index else _WHOLE
+
+    @cached_property
+    def text_runs(self) -> Array:
+        """int64 (n, 3), the same for token rows."""
+        return self.columns.array("link/text_runs") if self.is_index else _WHOLE
 
     def close(self) -> None:
-        """Lets go of open files; reading again opens them again."""
+        """Lets go of open files; reading again opens them again, if they are still the same."""
+        self._own.close()
         self._files.close()
 
     def __enter__(self) -> Cache:
@@ -242,45 +276,21 @@ class Cache:
             raise InputError(f"{self.path} was replaced by another cache while in use; start again")
 
     @cached_property
-    def _number_of(self) -> dict[str, int]:
-        return {vid: i for i, vid in enumerate(self.vids)}
+    def _names(self) -> StringIndex:
+        return StringIndex(self.vids)
 
-    def _data_files(self) -> tuple[list[DataFile], Array, Array]:
-        if not self.is_index:
-            offsets = tuple(self.structure.extents[name].offset for name in BULK)
-            n_bytes, sha256 = (self.header.n_bytes, self.header.sha256) if self.header else (-1, "")
-            return [DataFile(self.path, n_bytes, sha256, (offsets[0], offsets[1], offsets[2]))], _WHOLE, _WHOLE
-        files = []
-        read = self.columns
-        for name, n_bytes, sha256, places in zip(
-            read.strings("link/path"),
-            read.array("link/bytes").tolist(),
-            read.array("link/sha256"),
-            read.array("link/data_offsets").tolist(),
-            strict=True,
-        ):
-            files.append(DataFile(_beside(self.path, name), n_bytes, sha256.tobytes().hex(), tuple(places)))
-        return files, read.array("link/video_runs"), read.array("link/text_runs")
+    @cached_property
+    def _video_rows(self) -> RowTable:
+        return self._table(0, self.video_runs, self.n_rows, self.d_video, self.feature_dtype)
+
+    @cached_property
+    def _times_rows(self) -> RowTable:
+        return self._table(1, self.video_runs, self.n_rows, 2, np.dtype(np.float64))
+
+    @cached_property
+    def _text_rows(self) -> RowTable:
+        return self._table(2, self.text_runs, self.n_tokens, self.d_text, self.feature_dtype)
 
     def _table(self, which: int, runs: Array, n_rows: int, width: int, dtype: np.dtype[Any]) -> RowTable:
         offsets = [file.offsets[which] for file in self.data_files]
         return RowTable(self._files, offsets, runs, n_rows=n_rows, width=width, dtype=dtype)
-
-
-def _beside(index: Path, name: str) -> Path:
-    """A part's path: beside the index as named or, where the index is a symbolic link, beside what it points to."""
-    near = index.parent / name
-    return near if near.exists() or not index.is_symlink() else index.resolve().parent / name
-
-
-def _check_part(index: Path, part: DataFile) -> None:
-    if not part.path.exists():
-        raise InputError(f"{index} is an index, and its part {part.path} is missing; move or copy them together")
-    header = read_header(part.path)
-    if (header.n_bytes, header.sha256) != (part.n_bytes, part.sha256):
-        raise InputError(f"{part.path} is not the part that {index} was made over; merge the parts again")
-
-
-def _digests(table: Array) -> list[bytes]:
-    raw = table.tobytes()
-    return [raw[i : i + 32] for i in range(0, len(raw), 32)]

@@ -23,10 +23,10 @@ from rdmf.store.layout import (
     write_strings,
     write_table,
 )
-from rdmf.store.queries import codes_of, query_tables
+from rdmf.store.record_tables import Arrays, StringColumns, tables_of_records
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord
-from rdmf.store.strings import offsets_of
-from rdmf.store.tables import TextTable, VideoTable, settled_failures
+from rdmf.store.strings import Strings
+from rdmf.store.tables import TextTable, VideoTable
 
 FEATURE_DTYPES = ("float16", "float32")
 
@@ -54,7 +54,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that goes into a cache file. The blocks are consumed once, in the order of the tables, then forgotten."""
+    """All that goes into a cache file, as lists. The blocks are consumed once, in the order of the tables."""
 
     provenance: Provenance
     feature_dtype: str
@@ -66,6 +66,28 @@ class Contents:
     text_blocks: Iterable[Array]
     queries: list[QueryRecord]
     failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that goes into a cache file, table by table. The blocks are consumed once, in the order of the tables.
+
+    Attributes:
+        n_rows, n_tokens: rows of the two feature tables.
+        row_blocks: (features, times) of consecutive rows; not looked at where there are links.
+        token_blocks: consecutive token rows; the same.
+    """
+
+    provenance: Provenance
+    feature_dtype: str
+    d_video: int
+    d_text: int
+    n_rows: int
+    n_tokens: int
+    row_blocks: Iterable[tuple[Array, Array]]
+    token_blocks: Iterable[Array]
+    arrays: Arrays
+    strings: StringColumns
     links: Links | None = None
 
 
@@ -75,86 +97,75 @@ def write_file(path: Path, contents: Contents) -> Path:
     Raises:
         InputError: a query's sentence has no token features, or the place cannot be written to.
     """
-    provenance = contents.provenance
-    videos, texts = contents.videos, contents.texts
-    text_index = {text: i for i, text in enumerate(texts.texts)}
-    query_arrays, query_strings = query_tables(contents.queries, videos.vids, text_index)
-    failures = settled_failures(contents.failures, set(videos.vids))
-    decoder_codes, decoder_names = codes_of(videos.decoders)
-    arrays: dict[str, Array] = {
-        "video/row_offsets": offsets_of(np.array(videos.counts, np.int64)),
-        "video/duration": np.array(videos.durations, np.float64),
-        "video/annotated_duration": np.array(videos.annotated_durations, np.float64),
-        "video/recovered": np.array(videos.recovered, np.float64),
-        "video/padded": np.array(videos.padded, bool),
-        "video/decoder_code": decoder_codes,
-        "video/sha256": digest_table(videos.digests),
-        "text/token_offsets": offsets_of(np.array(texts.counts, np.int64)),
-        "text/sha256": digest_table(texts.digests),
-        **query_arrays,
-    }
-    strings = {
-        "video/vid": videos.vids,
-        "video/decoder_name": decoder_names,
-        "text/text": texts.texts,
-        **query_strings,
-        "failure/vid": [failure.vid for failure in failures],
-        "failure/reason": [failure.reason for failure in failures],
-    }
-    if contents.links is not None:
-        strings["link/path"] = contents.links.paths
-        arrays["link/bytes"] = contents.links.n_bytes
-        arrays["link/sha256"] = contents.links.sha256
-        arrays["link/data_offsets"] = contents.links.data_offsets
-        arrays["link/video_runs"] = contents.links.video_runs
-        arrays["link/text_runs"] = contents.links.text_runs
+    arrays, strings = tables_of_records(contents.videos, contents.texts, contents.queries, contents.failures)
+    tables = Tables(
+        provenance=contents.provenance,
+        feature_dtype=contents.feature_dtype,
+        d_video=contents.d_video,
+        d_text=contents.d_text,
+        n_rows=sum(contents.videos.counts),
+        n_tokens=sum(contents.texts.counts),
+        row_blocks=contents.video_blocks,
+        token_blocks=contents.text_blocks,
+        arrays=arrays,
+        strings=strings,
+    )
+    return write_tables(path, tables)
+
+
+def write_tables(path: Path, tables: Tables) -> Path:
+    """Writes a cache at `path`, whole or not at all.
+
+    Raises:
+        InputError: the place cannot be written to, or a block or table cannot be had.
+    """
+    provenance, links = tables.provenance, tables.links
     with whole_or_absent(path) as partial, open_for_writing(partial) as file:
         write_root(
             file,
-            about=_about(contents),
+            about=_about(tables),
             provenance=as_json({"video": provenance.video, "text": provenance.text}, "provenance"),
             notes=as_json(provenance.notes, "notes"),
             fingerprint=fingerprint(provenance),
         )
-        if contents.links is None:
-            _write_rows(file, contents)
-        for name, values in arrays.items():
-            write_table(file, name, values)
-        for name, column in strings.items():
-            write_strings(file, name, column)
+        if links is None:
+            _write_rows(file, tables)
+        for name, values in tables.arrays.items():
+            write_table(file, name, values())
+        for name, column in tables.strings.items():
+            write_strings(file, name, column())
+        if links is not None:
+            write_strings(file, "link/path", Strings.of(links.paths, "link/path"))
+            for name in ("bytes", "sha256", "data_offsets", "video_runs", "text_runs"):
+                write_table(file, f"link/{name}", getattr(links, "n_bytes" if name == "bytes" else name))
     return path
 
 
-def digest_table(digests: list[bytes]) -> Array:
-    """(N, 32) uint8 of N sha256 digests."""
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
-
-
-def _about(contents: Contents) -> dict[str, Any]:
+def _about(tables: Tables) -> dict[str, Any]:
     return {
-        "kind": "cache" if contents.links is None else "index",
+        "kind": "cache" if tables.links is None else "index",
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "writer": f"rdmf {rdmf.__version__}",
-        "d_video": contents.d_video,
-        "d_text": contents.d_text,
-        "feature_dtype": contents.feature_dtype,
+        "d_video": tables.d_video,
+        "d_text": tables.d_text,
+        "feature_dtype": tables.feature_dtype,
     }
 
 
-def _write_rows(file: Any, contents: Contents) -> None:
+def _write_rows(file: Any, tables: Tables) -> None:
     """Streams the rows into tables of known size, so that memory holds one block and the file no gaps."""
-    n_rows, n_tokens = sum(contents.videos.counts), sum(contents.texts.counts)
-    dtype = np.dtype(contents.feature_dtype)
-    features = file.create_dataset(VIDEO_FEATURES, (n_rows, contents.d_video), dtype, track_times=False)
+    n_rows, n_tokens = tables.n_rows, tables.n_tokens
+    dtype = np.dtype(tables.feature_dtype)
+    features = file.create_dataset(VIDEO_FEATURES, (n_rows, tables.d_video), dtype, track_times=False)
     times = file.create_dataset(VIDEO_TIMES, (n_rows, 2), np.float64, track_times=False)
-    tokens = file.create_dataset(TEXT_FEATURES, (n_tokens, contents.d_text), dtype, track_times=False)
+    tokens = file.create_dataset(TEXT_FEATURES, (n_tokens, tables.d_text), dtype, track_times=False)
     at = 0
-    for block, block_times in contents.video_blocks:
+    for block, block_times in tables.row_blocks:
         features[at : at + len(block)] = block
         times[at : at + len(block)] = block_times
         at += len(block)
     done = 0
-    for block in contents.text_blocks:
+    for block in tables.token_blocks:
         tokens[done : done + len(block)] = block
         done += len(block)
     if (at, done) != (n_rows, n_tokens):

@@ -35,7 +35,7 @@ def describe(path: str | Path) -> dict[str, Any]:
             "parts": [str(file.path) for file in cache.data_files] if cache.is_index else [],
             "feature_dtype": cache.feature_dtype.name,
             "video": _video(cache),
-            "text": {"sentences": len(cache.token_offsets) - 1, "tokens": cache.n_tokens, "dim": cache.d_text},
+            "text": {"sentences": cache.n_texts, "tokens": cache.n_tokens, "dim": cache.d_text},
             "queries": _queries(cache),
             "missing_videos": cache.missing_videos(),
             "failures": [{"vid": failure.vid, "reason": failure.reason} for failure in cache.failures],
@@ -71,11 +71,18 @@ def _video(cache: Cache) -> dict[str, Any]:
         "seconds": float(cache.durations.sum()),
         "step_seconds": _number(np.diff(times[:, 0])[inside], np.median),
         "window_seconds": _number(times[:, 1] - times[:, 0], np.median),
-        "decoders": {name: cache.decoders.count(name) for name in dict.fromkeys(cache.decoders)},
+        "decoders": _decoders(cache),
         "padded": int(cache.padded.sum()),
         "partly_recovered": int((cache.recovered < 1).sum()),
         "worst_duration_difference_seconds": _number(differences, np.max),
     }
+
+
+def _decoders(cache: Cache) -> dict[str, int]:
+    """How many videos each decoder gave."""
+    names = cache.columns.strings("video/decoder_name")
+    counts = np.bincount(cache.columns.array("video/decoder_code"), minlength=len(names))
+    return {name: count for name, count in zip(names, counts.tolist(), strict=True) if count}
 
 
 def _queries(cache: Cache) -> dict[str, Any]:
@@ -86,7 +93,9 @@ def _queries(cache: Cache) -> dict[str, Any]:
         chosen = queries.split_codes == code
         splits[name] = {
             "queries": int(chosen.sum()),
-            "videos": len(np.unique(queries.video_index[chosen & ~missing])),
+            "videos": int(
+                np.bincount(queries.video_index[chosen & ~missing], minlength=cache.n_videos).astype(bool).sum()
+            ),
             "queries_without_video": int((chosen & missing).sum()),
             "queries_with_windows": int((chosen & (np.diff(queries.window_offsets) > 0)).sum()),
             "queries_with_saliency": int((chosen & (np.diff(queries.saliency_offsets) > 0)).sum()),
@@ -94,7 +103,7 @@ def _queries(cache: Cache) -> dict[str, Any]:
     kinds = {name: int((queries.kind_codes == code).sum()) for code, name in enumerate(queries.kind_names)}
     return {
         "queries": len(queries),
-        "windows": len(queries.windows),
+        "windows": cache.columns.shape("query/windows")[0],
         "annotators": int(queries.n_annotators.max(initial=0)),
         "splits": splits,
         "kinds": kinds,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -27,7 +28,7 @@ SCHEMA = 1
 HEADER_BYTES = 512
 MAGIC = b"rdmf feature cache\n"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PIECE_BYTES = 1 << 22
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,20 @@ def parse_header(block: bytes) -> Header | None:
         return None
 
 
-def read_block(path: Path) -> bytes:
-    """The first 512 bytes of a file (fewer where it is shorter).
+def open_file(path: Path) -> tuple[io.FileIO, bytes]:
+    """A file opened for reading, and its first 512 bytes (fewer where it is shorter).
 
     Raises:
         InputError: missing, a directory, or unreadable.
     """
-    if not path.exists():
-        raise InputError(f"no feature cache at {path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path} is a directory, not a feature cache; name the .h5 file")
     try:
-        with path.open("rb") as file:
-            return file.read(HEADER_BYTES)
+        file = io.FileIO(str(path), "r")
+        return file, file.read(HEADER_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"no feature cache at {path}: no such file") from None
     except OSError as error:
+        if path.is_dir():
+            raise InputError(f"{path} is a directory, not a feature cache; name the .h5 file") from None
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
@@ -79,7 +80,13 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: missing, a directory, not a cache, of another schema, or truncated.
     """
-    block = read_block(path)
+    file, block = open_file(path)
+    with file:
+        return checked_header(path, file, block)
+
+
+def checked_header(path: Path, file: io.FileIO, block: bytes) -> Header:
+    """As `read_header`, of a file that is open, whose first bytes are `block`."""
     header = parse_header(block)
     if header is None:
         raise InputError(not_a_cache(path, block))
@@ -88,7 +95,7 @@ def read_header(path: Path) -> Header:
             f"{path} is a feature cache of schema {header.schema}, and this rdmf reads schema {SCHEMA}; "
             "extract it again or use the rdmf that wrote it"
         )
-    actual = path.stat().st_size
+    actual = os.fstat(file.fileno()).st_size
     if actual != header.n_bytes:
         how = "truncated" if actual < header.n_bytes else "something was appended"
         raise InputError(f"{path} is {actual} bytes but was written as {header.n_bytes} ({how}); copy it again")
@@ -109,11 +116,17 @@ def not_a_cache(path: Path, block: bytes) -> str:
 
 def digest_after_header(path: Path) -> str:
     """sha256 (hex) of everything after the user block, read in pieces."""
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        file.seek(HEADER_BYTES)
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
+        return digest_of_rest(file)
+
+
+def digest_of_rest(file: io.RawIOBase) -> str:
+    """The same of a file that is open for this alone."""
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(_PIECE_BYTES))
+    file.seek(HEADER_BYTES)
+    while got := file.readinto(piece):
+        digest.update(piece[:got])
     return digest.hexdigest()
 
 

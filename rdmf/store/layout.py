@@ -7,6 +7,7 @@ three largest (`BULK`) carry an attribute `sha256`; the rows of those three are 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from rdmf.store.errors import InputError
 from rdmf.store.header import HEADER_BYTES, SCHEMA
 from rdmf.store.rows import Extent, Files
-from rdmf.store.strings import decode_strings, encode_strings
+from rdmf.store.strings import Strings
 
 FORMAT = "rdmf feature cache"
 VIDEO_FEATURES, VIDEO_TIMES, TEXT_FEATURES = "video/features", "video/times", "text/features"
@@ -111,28 +112,41 @@ def write_table(file: Any, name: str, values: Any) -> None:
     """Writes a contiguous table and its checksum."""
     values = np.ascontiguousarray(values)
     dataset = file.create_dataset(name, data=values, track_times=False)
-    dataset.attrs["sha256"] = np.bytes_(hashlib.sha256(values.tobytes()).hexdigest().encode())
+    dataset.attrs["sha256"] = np.bytes_(table_digest(values).encode())
 
 
-def write_strings(file: Any, name: str, strings: list[str]) -> None:
+def table_digest(values: Any) -> str:
+    """sha256 (hex) of a table's bytes, without a copy of them."""
+    return hashlib.sha256(values.reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def write_strings(file: Any, name: str, strings: Strings) -> None:
     """Writes a column of strings as two tables."""
-    data, offsets = encode_strings(strings, name)
-    write_table(file, f"{name}_utf8", data)
-    write_table(file, f"{name}_offsets", offsets)
+    write_table(file, f"{name}_utf8", strings.data)
+    write_table(file, f"{name}_offsets", strings.offsets)
 
 
-def read_structure(path: Path) -> Structure:
+def read_structure(path: Path, handle: io.FileIO | None = None) -> Structure:
     """Finds every table of a cache without reading any.
+
+    Args:
+        path: the file, and what errors call it.
+        handle: the same, open. HDF5 then reads through it, and so sees the very file that was opened even where
+            another has taken its name meanwhile.
 
     Raises:
         InputError: HDF5 cannot read the file's structure, or it is not a cache's.
     """
     # h5py reports damage as OSError, KeyError, RuntimeError or ValueError, depending on where it lies.
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(path) if handle is None else h5py.File(handle, "r") as file:
             return _structure(path, file)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged: HDF5 cannot read its structure ({error}); copy it again") from error
+
+
+def _opened(path: Path) -> Any:
+    return h5py.File(path, "r", locking=False)
 
 
 def _structure(path: Path, file: Any) -> Structure:
@@ -170,18 +184,18 @@ def _structure(path: Path, file: Any) -> Structure:
 
 
 class Columns:
-    """Reads a cache's small tables, each once at first use, and checks each against its checksum.
+    """Reads a cache's small tables, each time it is asked, and checks each against its checksum.
 
     Args:
-        path: the cache.
+        path: the cache, for errors.
+        files: reads it, as file 0.
         structure: where its tables lie.
         checked: False reads damaged tables too (for `verify`, which reports them itself).
     """
 
-    def __init__(self, path: Path, structure: Structure, *, checked: bool = True) -> None:
+    def __init__(self, path: Path, files: Files, structure: Structure, *, checked: bool = True) -> None:
         self._path = path
-        # Each table is read once, so no file stays open: a merge holds thousands of these at a time.
-        self._files = Files([path], most_open=0)
+        self._files = files
         self._structure = structure
         self._checked = checked
 
@@ -198,12 +212,12 @@ class Columns:
 
     def intact(self, name: str, values: Any) -> bool:
         """Whether a table's values match its checksum."""
-        return hashlib.sha256(values.tobytes()).hexdigest() == self._structure.digests.get(name)
+        return table_digest(values) == self._structure.digests.get(name)
 
-    def strings(self, name: str) -> list[str]:
-        """A whole column of strings."""
+    def strings(self, name: str) -> Strings:
+        """A whole column of strings, decoded as they are looked at."""
         errors = "strict" if self._checked else "replace"
-        return decode_strings(self.array(f"{name}_utf8"), self.array(f"{name}_offsets"), errors=errors)
+        return Strings(self.array(f"{name}_utf8"), self.array(f"{name}_offsets"), errors=errors)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a table, without reading it."""

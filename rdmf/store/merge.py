@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from rdmf.store.cache import Cache, DataFile, open_cache
-from rdmf.store.compose import Contents, Links, digest_table, write_file
+from rdmf.store.cache import Cache, open_cache
+from rdmf.store.compose import Contents, Tables, write_file, write_tables
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import differing_fields, fingerprint
-from rdmf.store.queries import check_query
+from rdmf.store.joined import Joined
+from rdmf.store.links import links_of
+from rdmf.store.query_records import check_query
+from rdmf.store.record_tables import Arrays, StringColumns, given, query_tables_of
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord
-from rdmf.store.rows import groups
-from rdmf.store.tables import TextTable, VideoTable, text_digest
+from rdmf.store.selection import Selection
+from rdmf.store.string_index import StringIndex, first_of, first_of_all
+from rdmf.store.strings import Strings
+from rdmf.store.tables import TextTable, VideoTable, settled_failures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A file to be written out of selections.
+
+    Attributes:
+        text_places: see `Joined`.
+        queries: records that replace the selections' queries, or None.
+        failures: videos that could not be extracted; those that have features after all are dropped.
+    """
+
+    selections: Sequence[Selection]
+    text_places: Sequence[Array]
+    provenance: Provenance
+    queries: Sequence[QueryRecord] | None = None
+    failures: list[Failure] = field(default_factory=list)
 
 
 def merge(
@@ -27,7 +51,8 @@ def merge(
     failures: Sequence[Failure] = (),
     self_contained: bool = True,
 ) -> Path:
-    """Merges caches, in order, into one at `out`. Never holds more than one block of features in memory.
+    """Merges caches, in order, into one at `out`. Never holds more than one block of features in memory, and of the
+    small tables little more than one at a time.
 
     Args:
         parts: caches of one fingerprint; indexes are allowed too. None at all needs `provenance`.
@@ -43,32 +68,68 @@ def merge(
             a query whose sentence no part has token features of, a damaged part.
     """
     out = Path(out)
-    caches = [open_cache(part) for part in parts]
+    caches = []
+    for part in parts:
+        caches.append(open_cache(part))
+        caches[-1].close()  # there may be more parts than files that a process may hold open
     if provenance is None:
         if not caches:
             raise InputError(f"nothing to merge into {out}: no parts were given")
         provenance = caches[0].provenance
     for cache in caches:
         _check_same(cache, provenance, caches[0])
-    videos = _all_videos(caches)
-    texts, kept = _all_texts(caches)
-    merged_queries = _all_queries(caches) if queries is None else list(queries)
-    _check_queries(merged_queries)
-    links = None if self_contained else _links(caches, kept, out)
-    contents = Contents(
-        provenance=provenance,
-        feature_dtype=caches[0].feature_dtype.name if caches else "float16",
-        d_video=max((cache.d_video for cache in caches), default=0),
-        d_text=max((cache.d_text for cache in caches), default=0),
-        videos=videos,
-        video_blocks=_video_blocks(caches),
-        texts=texts,
-        text_blocks=_text_blocks(caches, kept),
-        queries=merged_queries,
-        failures=[failure for cache in caches for failure in cache.failures] + list(failures),
-        links=links,
+    if queries is not None:
+        _check_queries(queries)
+    kept, places = _distinct_texts(caches)
+    selections = [Selection(cache, texts=texts) for cache, texts in zip(caches, kept, strict=True)]
+    failed = [failure for cache in caches for failure in _failures(cache)] + list(failures)
+    plan = Plan(selections, places, provenance, queries, failed)
+    return write_plan(plan, out, self_contained=self_contained)
+
+
+def write_plan(plan: Plan, out: Path, *, self_contained: bool) -> Path:
+    """Writes what a plan takes: with its rows, or as an index that links to where they lie.
+
+    Raises:
+        InputError: as `merge`.
+    """
+    selections, joined = plan.selections, Joined(plan.selections, plan.text_places)
+    if not selections:
+        none = VideoTable(), (), TextTable(), ()
+        return write_file(
+            out, Contents(plan.provenance, "float16", 0, 0, *none, list(plan.queries or ()), plan.failures)
+        )
+    _check_videos(joined)
+    query_arrays, query_strings = _query_tables(plan, joined)
+    arrays, strings = joined.tables()
+    failed = _without_features(settled_failures(plan.failures), joined.vids)
+    failures = {
+        "failure/vid": given(Strings.of([failure.vid for failure in failed], "failure/vid")),
+        "failure/reason": given(Strings.of([failure.reason for failure in failed], "failure/reason")),
+    }
+    caches = [selection.cache for selection in selections]
+    tables = Tables(
+        provenance=plan.provenance,
+        feature_dtype=caches[0].feature_dtype.name,
+        d_video=max(cache.d_video for cache in caches),
+        d_text=max(cache.d_text for cache in caches),
+        n_rows=int(joined.row_counts.sum()),
+        n_tokens=int(joined.token_counts.sum()),
+        row_blocks=chain.from_iterable(selection.video_blocks() for selection in selections),
+        token_blocks=chain.from_iterable(selection.token_blocks() for selection in selections),
+        arrays={**arrays, **query_arrays},
+        strings={**strings, **query_strings, **failures},
+        links=None if self_contained else links_of(selections, out),
     )
-    return write_file(out, contents)
+    return write_tables(out, tables)
+
+
+def _query_tables(plan: Plan, joined: Joined) -> tuple[Arrays, StringColumns]:
+    if plan.queries is None:
+        _check_query_ids(joined)
+        return joined.query_tables()
+    texts = Strings.join([selection.strings("text/text", selection.texts) for selection in plan.selections])
+    return query_tables_of(plan.queries, joined.vids, texts)
 
 
 def _check_same(cache: Cache, provenance: Provenance, first: Cache) -> None:
@@ -85,35 +146,40 @@ def _check_same(cache: Cache, provenance: Provenance, first: Cache) -> None:
             raise InputError(f"{cache.path} has {what} {one} but {first.path} {other}; they cannot be merged")
 
 
-def _all_videos(caches: Sequence[Cache]) -> VideoTable:
-    videos = VideoTable()
-    seen: dict[str, Path] = {}
-    for cache in caches:
-        for vid in cache.vids:
-            if vid in seen:
-                raise InputError(f"video '{vid}' is in both {seen[vid]} and {cache.path}; merge it from one of them")
-            seen[vid] = cache.path
-        videos.extend(cache.video_table())
-    return videos
+def _distinct_texts(caches: Sequence[Cache]) -> tuple[list[Array | None], list[Array]]:
+    """For each cache the sentences taken from it (those that no earlier one has), and the place of each of its own."""
+    if not caches:
+        return [], []
+    counts = [cache.n_texts for cache in caches]
+    first = np.arange(sum(counts))
+    if sum(count > 0 for count in counts) > 1:
+        first = first_of_all([partial(Selection(cache).strings, "text/text", None) for cache in caches])
+    new = first == np.arange(len(first))
+    places = (np.cumsum(new) - 1)[first]
+    cuts = np.cumsum(counts)[:-1]
+    kept = [None if part.all() else np.flatnonzero(part) for part in np.split(new, cuts)]
+    return kept, np.split(places, cuts)
 
 
-def _all_texts(caches: Sequence[Cache]) -> tuple[TextTable, list[Array]]:
-    """The distinct sentences, and for each cache the indices of those taken from it (the first that has one)."""
-    texts, kept = TextTable(), []
-    seen: set[str] = set()
-    for cache in caches:
-        table = cache.text_table()
-        new = [i for i, text in enumerate(table.texts) if text not in seen]
-        seen.update(table.texts)
-        texts.texts += [table.texts[i] for i in new]
-        texts.counts += [table.counts[i] for i in new]
-        texts.digests += [table.digests[i] for i in new]
-        kept.append(np.array(new, np.int64))
-    return texts, kept
+def _check_videos(joined: Joined) -> None:
+    if len(joined.selections) < 2:
+        return
+    first = first_of(joined.vids)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    if len(again):
+        counts = [s.cache.n_videos if s.videos is None else len(s.videos) for s in joined.selections]
+        owners = np.searchsorted(np.cumsum(counts), [int(first[again[0]]), int(again[0])], side="right")
+        one, other = (joined.selections[owner].cache.path for owner in owners.tolist())
+        vid = joined.vids[int(again[0])]
+        raise InputError(f"video '{vid}' is in both {one} and {other}; merge it from one of them")
 
 
-def _all_queries(caches: Sequence[Cache]) -> list[QueryRecord]:
-    return [query for cache in caches for query in cache.query_records()]
+def _check_query_ids(joined: Joined) -> None:
+    # Within one cache they are unique.
+    if sum(len(selection.cache.queries) > 0 for selection in joined.selections) > 1:
+        again = joined.repeated_query()
+        if again is not None:
+            raise InputError(f"query id {again[0]!r} is in split '{again[1]}' twice; ids must be unique there")
 
 
 def _check_queries(queries: Sequence[QueryRecord]) -> None:
@@ -126,104 +192,14 @@ def _check_queries(queries: Sequence[QueryRecord]) -> None:
         seen.add(key)
 
 
-def _video_blocks(caches: Sequence[Cache]) -> Iterator[tuple[Array, Array]]:
-    """All rows with their times in blocks, each video checked against its checksum before it is passed on."""
-    for cache in caches:
-        offsets, table = cache.row_offsets, cache.video_table()
-        for first, last in groups(offsets, cache.d_video * cache.feature_dtype.itemsize):
-            start = int(offsets[first])
-            features = cache.video_rows(start, int(offsets[last]))
-            times = cache.times_rows(start, int(offsets[last]))
-            for i in range(first, last):
-                rows = slice(int(offsets[i]) - start, int(offsets[i + 1]) - start)
-                if table.digest(i, features[rows], times[rows]) != table.digests[i]:
-                    raise InputError(f"{cache.path}: video '{table.vids[i]}' is damaged; extract that part again")
-            yield features, times
-        cache.close()
+def _failures(cache: Cache) -> list[Failure]:
+    failures = cache.failures
+    cache.close()
+    return failures
 
 
-def _text_blocks(caches: Sequence[Cache], kept: Sequence[Array]) -> Iterator[Array]:
-    """Token rows of the sentences taken from each cache, in blocks, each sentence checked."""
-    for cache, taken in zip(caches, kept, strict=True):
-        offsets, table = cache.token_offsets, cache.text_table()
-        chosen = np.zeros(len(table.texts), bool)
-        chosen[taken] = True
-        for first, last in groups(offsets, cache.d_text * cache.feature_dtype.itemsize):
-            if not chosen[first:last].any():
-                continue
-            start = int(offsets[first])
-            tokens = cache.text_rows(start, int(offsets[last]))
-            for i in range(first, last):
-                rows = tokens[int(offsets[i]) - start : int(offsets[i + 1]) - start]
-                if text_digest(table.texts[i], rows) != table.digests[i]:
-                    raise InputError(f"{cache.path}: text '{table.texts[i][:60]}' is damaged; extract that part again")
-            yield tokens[np.repeat(chosen[first:last], np.diff(offsets[first : last + 1]))]
-        cache.close()
-
-
-def _links(caches: Sequence[Cache], kept: Sequence[Array], out: Path) -> Links:
-    """Where the merged rows lie. Parts that are indexes themselves are looked through, so links are one step long."""
-    home = out.parent.resolve()
-    files: list[DataFile] = []
-    video_runs, text_runs = [], []
-    n_rows = n_tokens = 0
-    for cache, taken in zip(caches, kept, strict=True):
-        everything = np.array([[0, cache.n_rows]], np.int64)
-        offsets = cache.token_offsets
-        stretches = np.stack([offsets[taken], offsets[taken + 1]], axis=1)
-        video_runs.append(_moved(cache.video_runs, everything, cache.n_rows, len(files), n_rows))
-        text_runs.append(_moved(cache.text_runs, stretches, cache.n_tokens, len(files), n_tokens))
-        n_rows += cache.n_rows
-        n_tokens += int((stretches[:, 1] - stretches[:, 0]).sum())
-        files += cache.data_files
-    paths = []
-    for file in files:
-        real = file.path.parent.resolve() / file.path.name
-        if real == home / out.name:
-            raise InputError(f"cannot write an index at {out}: that is one of the parts it is over")
-        paths.append(Path(os.path.relpath(real, home)).as_posix())
-    return Links(
-        paths=paths,
-        n_bytes=np.array([file.n_bytes for file in files], np.int64),
-        sha256=digest_table([bytes.fromhex(file.sha256) for file in files]),
-        data_offsets=np.array([file.offsets for file in files], np.int64).reshape(-1, 3),
-        video_runs=np.concatenate([np.zeros((0, 3), np.int64), *video_runs]),
-        text_runs=np.concatenate([np.zeros((0, 3), np.int64), *text_runs]),
-    )
-
-
-def _moved(runs: Array, stretches: Array, n_rows: int, first_file: int, at: int) -> Array:
-    """Runs for rows [a, b) of a cache (a line of `stretches` each), laid end to end from row `at` on.
-
-    Args:
-        runs: (K, 3), where the cache's own rows lie.
-        stretches: (N, 2), rows of the cache in ascending order, not overlapping.
-        n_rows: rows of the cache.
-        first_file: number that the cache's file 0 gets.
-        at: where the first row goes.
-    """
-    moved: list[tuple[int, int, int]] = []
-    ends = [*runs[1:, 2].tolist(), n_rows]
-    for start, stop in _coalesced(stretches):
-        run = int(np.searchsorted(runs[:, 2], start, side="right")) - 1
-        while start < stop:
-            number, source, begin = runs[run].tolist()
-            until = min(stop, ends[run])
-            if until > start:
-                moved.append((first_file + number, source + start - begin, at))
-                at += until - start
-            start, run = until, run + 1
-    return np.array(moved, np.int64).reshape(-1, 3)
-
-
-def _coalesced(stretches: Array) -> list[tuple[int, int]]:
-    """Neighbouring stretches joined, empty ones dropped."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in stretches.tolist():
-        if start == stop:
-            continue
-        if joined and joined[-1][1] == start:
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((start, stop))
-    return joined
+def _without_features(failures: list[Failure], vids: Strings) -> list[Failure]:
+    if not failures:
+        return []
+    absent = StringIndex(vids).find(Strings.of(failure.vid for failure in failures)) < 0
+    return [failure for failure, kept in zip(failures, absent.tolist(), strict=True) if kept]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rdmf.store.errors import InputError
+from rdmf.store.open_files import OPEN
 from rdmf.store.records import Array
 
 BLOCK_BYTES = 1 << 24  # how much of a table is in memory at once while streaming
@@ -35,19 +36,34 @@ class Extent:
 
 
 class Files:
-    """Positioned reads from a list of files, of which only `most_open` stay open between reads."""
+    """Positioned reads from a list of files, of which only `most_open` stay open between reads.
 
-    def __init__(self, paths: Sequence[Path], *, most_open: int = _MOST_OPEN_FILES) -> None:
+    Args:
+        paths: the files.
+        blocks: for each its first bytes as they must be, or b"" where anything is taken. They hold the checksum of all
+            the rest, so a file that has taken another one's name is noticed when it is opened.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, blocks: Sequence[bytes] = (), most_open: int = _MOST_OPEN_FILES
+    ) -> None:
         self.paths = list(paths)
+        self._blocks = list(blocks) or [b""] * len(self.paths)
         self._open: OrderedDict[int, io.FileIO] = OrderedDict()
         self._lock = threading.Lock()
         self._most_open = most_open
+
+    def adopt(self, number: int, file: io.FileIO) -> None:
+        """Reads go on through this open file, whatever becomes of its name."""
+        with self._lock:
+            self._open[number] = file
+        OPEN.opened(self, number)
 
     def read_into(self, number: int, offset: int, out: Array) -> None:
         """Fills a C-contiguous array from `offset` bytes into file `number`.
 
         Raises:
-            InputError: the file is gone, unreadable or shorter than it was.
+            InputError: the file is gone, unreadable, another one than it was, or shorter.
         """
         view = out.reshape(-1).view(np.uint8).data
         path = self.paths[number]
@@ -74,16 +90,35 @@ class Files:
         with self._lock:
             self._open.clear()
 
+    def let_go(self, number: int) -> None:
+        """Closes one file; a later read opens it again."""
+        with self._lock:
+            self._open.pop(number, None)
+
+    def holds(self, number: int) -> bool:
+        """Whether one file is open."""
+        return number in self._open
+
     def _file(self, number: int) -> io.FileIO:
         # An evicted file closes when the last reader that holds it lets go, never under another thread's read.
         with self._lock:
             file = self._open.pop(number, None)
+            new = file is None
             if file is None:
-                file = io.FileIO(str(self.paths[number]), "r")
+                file = self._opened(number)
             self._open[number] = file
             while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
-            return file
+        if new:
+            OPEN.opened(self, number)
+        return file
+
+    def _opened(self, number: int) -> io.FileIO:
+        path, block = self.paths[number], self._blocks[number]
+        file = io.FileIO(str(path), "r")
+        if block and file.read(len(block)) != block:
+            raise InputError(f"{path} was replaced by another cache while in use; start again")
+        return file
 
 
 def _read_at(file: io.FileIO, offset: int, view: memoryview) -> int:

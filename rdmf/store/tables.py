@@ -1,4 +1,8 @@
-"""What is known of videos and sentences besides their rows, and the checksums that tie both together."""
+"""What is known of videos and sentences besides their rows, and the checksums that tie both together.
+
+`VideoTable` and `TextTable` are lists that grow by one while a part is written; `VideoFacts` and `TextFacts` are what
+is read back to check rows against: flat arrays, so that a million videos cost their bytes and no more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rdmf.store.layout import Columns
 from rdmf.store.records import Array, Failure, VideoRecord
+from rdmf.store.strings import Strings
 
 
 @dataclass
@@ -37,20 +43,14 @@ class VideoTable:
 
     def digest(self, index: int, features: Array, times: Array) -> bytes:
         """sha256 (32 bytes) of everything about one video: rows, times, seconds, decoder, name."""
-        digest = hashlib.sha256(np.ascontiguousarray(features).data)
-        digest.update(np.ascontiguousarray(times).data)
-        digest.update(
-            struct.pack(
-                "<ddd?",
-                self.durations[index],
-                self.annotated_durations[index],
-                self.recovered[index],
-                self.padded[index],
-            )
+        numbers = (
+            self.durations[index],
+            self.annotated_durations[index],
+            self.recovered[index],
+            self.padded[index],
         )
-        digest.update(self.decoders[index].encode("utf-8", "replace") + b"\0")
-        digest.update(self.vids[index].encode("utf-8", "replace"))
-        return digest.digest()
+        names = f"{self.decoders[index]}\0{self.vids[index]}".encode("utf-8", "replace")
+        return video_digest(features, times, numbers, names)
 
     def extend(self, other: VideoTable) -> None:
         """Adds all videos of another table after these."""
@@ -73,14 +73,78 @@ class TextTable:
     digests: list[bytes] = field(default_factory=list)
 
 
+class VideoFacts:
+    """All there is in a cache about its videos besides their rows.
+
+    Attributes:
+        vids: V names.
+        digests: (V, 32) uint8, the recorded checksums.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self.vids = columns.strings("video/vid")
+        self.digests = columns.array("video/sha256")
+        self._durations = columns.array("video/duration")
+        self._annotated = columns.array("video/annotated_duration")
+        self._recovered = columns.array("video/recovered")
+        self._padded = columns.array("video/padded")
+        self._codes = columns.array("video/decoder_code")
+        self._names = columns.strings("video/decoder_name")
+
+    def sound(self, index: int, features: Array, times: Array) -> bool:
+        """Whether a video's rows (L, d), their times (L, 2) and all else that is known of it match its checksum."""
+        numbers = (
+            float(self._durations[index]),
+            float(self._annotated[index]),
+            float(self._recovered[index]),
+            bool(self._padded[index]),
+        )
+        names = self._names.raw(int(self._codes[index])) + b"\0" + self.vids.raw(index)
+        return video_digest(features, times, numbers, names) == self.digests[index].tobytes()
+
+
+class TextFacts:
+    """All there is in a cache about its sentences besides their token rows: `texts` (T) and `digests` (T, 32) uint8."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.texts: Strings = columns.strings("text/text")
+        self.digests: Array = columns.array("text/sha256")
+
+    def sound(self, index: int, tokens: Array) -> bool:
+        """Whether a sentence's token rows (M, d) and its words match its checksum."""
+        digest = hashlib.sha256(np.ascontiguousarray(tokens).data)
+        digest.update(self.texts.raw(index))
+        return digest.digest() == self.digests[index].tobytes()
+
+
+def video_digest(features: Array, times: Array, numbers: tuple[float, float, float, bool], names: bytes) -> bytes:
+    """sha256 (32 bytes) of everything about one video.
+
+    Args:
+        features: (L, d) as stored.
+        times: (L, 2) float64 seconds.
+        numbers: duration and annotated duration in seconds, share of the frames recovered, padded.
+        names: the decoder's, a zero byte, the video's.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(features).data)
+    digest.update(np.ascontiguousarray(times).data)
+    digest.update(struct.pack("<ddd?", *numbers))
+    digest.update(names)
+    return digest.digest()
+
+
 def text_digest(text: str, features: Array) -> bytes:
-    """sha256 (32 bytes) of a sentence's token features and its words."""
+    """sha256 (32 bytes) of a sentence's token features (M, d) and its words."""
     digest = hashlib.sha256(np.ascontiguousarray(features).data)
     digest.update(text.encode("utf-8", "replace"))
     return digest.digest()
 
 
-def settled_failures(failures: list[Failure], vids: set[str]) -> list[Failure]:
-    """One failure a video, the latest, and none of a video that has features after all."""
-    latest = {failure.vid: failure for failure in failures}
-    return [failure for vid, failure in latest.items() if vid not in vids]
+def digest_table(digests: list[bytes]) -> Array:
+    """(N, 32) uint8 of N sha256 digests."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def settled_failures(failures: list[Failure]) -> list[Failure]:
+    """One failure a video, the latest."""
+    return list({failure.vid: failure for failure in failures}.values())

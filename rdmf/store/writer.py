@@ -12,7 +12,7 @@ from rdmf.store.compose import Contents, check_feature_dtype, write_file
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import as_json
 from rdmf.store.header import make_place
-from rdmf.store.queries import check_query
+from rdmf.store.query_records import check_query
 from rdmf.store.records import Array, Failure, Provenance, QueryRecord, TextRecord, VideoRecord
 from rdmf.store.rows import BLOCK_BYTES
 from rdmf.store.tables import TextTable, VideoTable, text_digest

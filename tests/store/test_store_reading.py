@@ -119,6 +119,26 @@ def test_threads_may_read_through_few_open_files(path: Path, tmp_path: Path) -> 
     assert wrong == []
 
 
+MANY = """
+import resource, sys
+from pathlib import Path
+import store_samples as samples
+from rdmf.store import open_cache
+paths = [samples.sample_cache(Path(sys.argv[1]) / f"{i}.h5", count=2, prefix=f"p{i}") for i in range(60)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+caches = [open_cache(path) for path in paths]
+for _ in range(2):
+    for i, cache in enumerate(caches):
+        assert cache.vids == [f"p{i}-00", f"p{i}-01"] and cache.video(1)[0].shape == (2, 8)
+"""
+
+
+def test_more_caches_may_be_open_than_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_opening_reads_no_rows_and_no_queries(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a table was read")

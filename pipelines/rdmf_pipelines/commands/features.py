@@ -30,12 +30,15 @@ def info(
 
 def verify(
     path: Annotated[Path, typer.Argument(help="A feature cache (.h5), or an index over parts.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read and hash at once. Default: one a core, 16 at most.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
 ) -> None:
     """Read a whole feature cache and list what is damaged, by video. Exit code 0: nothing; 1: something, listed."""
     from rdmf.store import verify as find_problems
 
-    problems = find_problems(path)
+    problems = find_problems(path, workers=workers)
     if json:
         listed = [{"where": problem.where, "what": problem.what} for problem in problems]
         _print_json({"path": str(path), "ok": not problems, "problems": listed})
