@@ -230,14 +230,14 @@ def _run_epochs(
     while state.epoch < (stop_after or train_config.epochs):
         if _out_of_patience(state, config, held):
             break
-        begun = time.monotonic()
+        begun, worked = time.monotonic(), time.process_time()
         # Order and dropout of an epoch depend on (seed, epoch) alone, so a resumed run repeats them exactly.
         ranks.seed(seed * 100_003 + state.epoch, device)
         generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
         with ranks.together():
             loss, losses = _one_epoch(state, step, data, config, generator, total, ranks)
         state.epoch += 1
-        spent = time.monotonic() - begun
+        spent, worked = time.monotonic() - begun, time.process_time() - worked
         scores: dict[str, float] = {}
         if held:
             watched.load_state_dict(state.weights())
@@ -257,6 +257,7 @@ def _run_epochs(
                 "monitored": monitored,
                 "lr": train_config.lr * rate_at(state.step, total, train_config),
                 "seconds": round(spent, 3),
+                **({"processor_seconds": round(worked, 3)} if device.type == "cpu" else {}),
                 "samples_per_second": round(len(data) / max(spent, 1e-9), 1),
             }
         )
