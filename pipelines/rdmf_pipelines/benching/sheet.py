@@ -1,0 +1,167 @@
+"""The figures of one run of `rdmf bench`: kept as JSON, compared with an earlier run as ratios."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rdmf.files import write_atomically
+from rdmf.store.errors import InputError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing measured.
+
+    Attributes:
+        group: what belongs in one table ("reaction, forward and backward").
+        case: the size or input ("4 x 2000 x 256"), a line of that table.
+        name: the way it was done ("plain loop", "kernel"), or the part ("backward").
+        seconds: median. low, high: quartiles. count: how often it was measured.
+        against: the `name` of the same group and case that it is a way of replacing; "" where there is none.
+        more: what else is known of it by name, e.g. {"peak MB": 210.0, "samples a second": 33.3}.
+    """
+
+    group: str
+    case: str
+    name: str
+    seconds: float
+    low: float
+    high: float
+    count: int
+    against: str = ""
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is compared by with an earlier run."""
+        return self.group, self.case, self.name
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        return (self.high - self.low) / 2 / self.seconds if self.seconds > 0 else 0.0
+
+
+def entry(
+    group: str,
+    case: str,
+    name: str,
+    taken: Iterable[float],
+    *,
+    against: str = "",
+    more: Mapping[str, float] | None = None,
+) -> Entry:
+    """An entry of measured seconds; with fewer than four the quartiles are the least and the most."""
+    times = sorted(taken)
+    if len(times) >= 4:
+        low, _, high = statistics.quantiles(times, n=4)
+    else:
+        low, high = times[0], times[-1]
+    return Entry(group, case, name, statistics.median(times), low, high, len(times), against, dict(more or {}))
+
+
+@dataclass
+class Sheet:
+    """All figures of one run.
+
+    Attributes:
+        command: what was run. machine: what it ran on, by name. entries: in the order measured.
+        notes: sentences for under a group's table, by group.
+    """
+
+    command: str
+    machine: dict[str, Any]
+    entries: list[Entry] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def groups(self) -> list[str]:
+        """In the order measured."""
+        return list(dict.fromkeys(e.group for e in self.entries))
+
+    def find(self, group: str, case: str, name: str) -> Entry | None:
+        """The entry of that key."""
+        return next((e for e in self.entries if e.key == (group, case, name)), None)
+
+    def times_as_fast(self, one: Entry) -> float | None:
+        """How many times as fast as what it replaces; None where it replaces nothing."""
+        other = self.find(one.group, one.case, one.against) if one.against else None
+        return other.seconds / one.seconds if other and one.seconds > 0 else None
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        value = {
+            "format": FORMAT,
+            "command": self.command,
+            "machine": self.machine,
+            "notes": self.notes,
+            "entries": [{**vars(e), "more": dict(e.more)} for e in self.entries],
+        }
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def load(path: Path) -> Sheet:
+    """A sheet that `Sheet.save` wrote.
+
+    Raises:
+        InputError: no such file, or not such a file.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] != FORMAT:
+            raise ValueError(f"format {value['format']}, this version reads {FORMAT}")
+        entries = [Entry(**e) for e in value["entries"]]
+        return Sheet(value["command"], value["machine"], entries, value["notes"])
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; `rdmf bench --json FILE` writes such files") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not written by `rdmf bench --json` ({error})") from None
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What the figures depend on: processor, cores, threads, versions, how busy it was, the GPU if one is used."""
+    import torch
+
+    about: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device != "cpu":
+        about["device"] = torch.cuda.get_device_name(device)
+    return about
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def ratios(now: Sheet, before: Sheet) -> list[tuple[Entry, Entry, float, bool]]:
+    """What both runs measured: (entry now, entry before, now / before in seconds, whether the quartiles lie apart)."""
+    earlier = {e.key: e for e in before.entries}
+    found = []
+    for one in now.entries:
+        other = earlier.get(one.key)
+        if other is not None and other.seconds > 0:
+            apart = one.low > other.high or one.high < other.low
+            found.append((one, other, one.seconds / other.seconds, apart))
+    return found
