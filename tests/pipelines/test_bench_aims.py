@@ -30,6 +30,15 @@ def test_the_kernel(ratio: float, word: str) -> None:
     assert word in said(*reaction(9.0, "1 x 75 x 256"), *reaction(ratio))
 
 
+def test_how_often_the_kernel_is_the_fastest() -> None:
+    group = "diffusion, forward"
+    told = said(
+        *(one(group, "a", name, seconds) for name, seconds in (("kernel", 1.0), ("FFT", 2.0))),
+        *(one(group, "b", name, seconds) for name, seconds in (("kernel", 1.0), ("FFT", 0.9))),
+    )
+    assert "at 1 of 2 sizes; faster are FFT at b." in told
+
+
 def test_other_widths_and_gpus_are_not_meant() -> None:
     assert said(*reaction(1.0, "16 x 165 x 64")) == ""
     assert said(*reaction(1.0), device="some GPU") == ""
