@@ -100,6 +100,13 @@ def test_what_takes_too_much_memory_is_said_to(tmp_path: Path) -> None:
     assert lengths.in_process(bench, "moment-detr", 20000).instead == "needs more than 0.05 GB"
 
 
+@pytest.mark.long
+def test_what_takes_too_long_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "PATIENCE", 0)
+    bench = Bench(Sheet("", {}), torch.device("cpu"), tmp_path)
+    assert lengths.in_process(bench, "moment-detr", 20000).instead == "more than 0 s"
+
+
 def test_the_exponent_is_that_of_the_two_longest() -> None:
     made = [Entry("g", "", "rdmf", 3e-9 * clips**1.5, 0, 0, 1) for clips in (10, 75, 5000, 20000)]
     have = list(zip((10, 75, 5000, 20000), made))
@@ -137,8 +144,8 @@ def test_the_page_is_what_its_figures_give(run: Run, tmp_path: Path) -> None:
     given = [word for path in files for word in ("--from", f"docs/{path.name}")]
     code, _, _ = run(*given, "--page", "docs/performance.md")
     assert code == 0
-    for name in ("docs/performance.md",):
-        assert (tmp_path / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
+    page = "docs/performance.md"
+    assert (tmp_path / page).read_text(encoding="utf-8") == (ROOT / page).read_text(encoding="utf-8")
     assert (tmp_path / "docs/performance/length.png").stat().st_size > 10_000
     assert (ROOT / "docs/performance/length.png").is_file()
 

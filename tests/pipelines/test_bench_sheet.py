@@ -38,7 +38,7 @@ def sheets(draw: st.DrawFn) -> Sheet:
     return Sheet("rdmf bench", {"threads": 1, "processor": "any"}, made, about, about)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(sheets())
 def test_a_sheet_reads_back_as_it_was_written(sheet: Sheet) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ python -m rdmf_pipelines.benching.length_process '{"model": "rdmf", "length": 75
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 import time
@@ -36,7 +37,9 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
         asked: model, length (clips), quick, device, seconds (enough), limit (GB beyond what the process has when it is
             ready), threads, patience (processor seconds, after which the system ends this process).
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (asked["patience"], resource.RLIM_INFINITY))
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    patience = math.ceil(spent.ru_utime + spent.ru_stime) + asked["patience"]
+    resource.setrlimit(resource.RLIMIT_CPU, (patience, resource.RLIM_INFINITY))
     torch.set_num_threads(asked["threads"])
     torch.manual_seed(0)
     device = torch.device(asked["device"])
@@ -70,8 +73,9 @@ def allow_more(gigabytes: float, device: torch.device) -> None:
     """Take no more than so much beyond what this process has now: running out is then an error here, and the machine
     goes on."""
     if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), device)
+        which = device.index if device.index is not None else torch.cuda.current_device()
+        total, held = torch.cuda.get_device_properties(which).total_memory, torch.cuda.memory_reserved(which)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (held + gigabytes * 1e9) / total), which)
     elif STATUS.exists() and gigabytes < 1e6:
         bytes_now = 1024 * _status("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (bytes_now + int(gigabytes * 1e9), resource.RLIM_INFINITY))
