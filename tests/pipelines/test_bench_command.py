@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,10 +242,14 @@ def test_another_shape_is_a_difference() -> None:
     refuse_difference("way", torch.ones(2), torch.ones(2), where="here")
 
 
-def test_interruption_keeps_what_is_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_keeps_what_is_measured(run: Run, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals) -> None:
+    usual = signal.getsignal(signal.SIGTERM)
+
     def stop(bench: Bench) -> None:
         bench.add(Entry("half", "c", "n", 1.0, 1.0, 1.0, 1))
-        raise KeyboardInterrupt
+        signal.raise_signal(sent)
+        bench.add(Entry("more", "c", "n", 1.0, 1.0, 1.0, 1))
 
     monkeypatch.setattr(plan.Group, "measure", lambda self, bench: stop(bench))
     code, out, err = run("--quick", "--device", "cpu", "--only", "matcher", "--json", "out.json")
@@ -252,6 +257,8 @@ def test_interruption_keeps_what_is_measured(run: Run, monkeypatch: pytest.Monke
     assert "half" in out
     assert "1 figures measured" in err
     assert json.loads(Path("out.json").read_text(encoding="utf-8"))["entries"][0]["group"] == "half"
+    assert "more" not in out
+    assert signal.getsignal(signal.SIGTERM) is usual
 
 
 def test_the_switch_of_the_kernels_is_left_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

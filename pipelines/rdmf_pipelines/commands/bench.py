@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -170,12 +172,13 @@ def _measure(
             memory_gb=memory,
         )
         try:
-            for group in groups.values():
-                try:
-                    group.measure(bench)
-                finally:
-                    if json is not None:
-                        sheet.save(json)
+            with _ended_like_interrupted():
+                for group in groups.values():
+                    try:
+                        group.measure(bench)
+                    finally:
+                        if json is not None:
+                            sheet.save(json)
         except KeyboardInterrupt:
             print(f"interrupted; {len(sheet.entries)} figures measured", file=sys.stderr)
             code = 130
@@ -183,6 +186,26 @@ def _measure(
             print(f"error: {error}", file=sys.stderr)
             code = 1
     return sheet, code
+
+
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """What a scheduler sends before it kills ends the measurement as Ctrl-C does."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command() -> str:
