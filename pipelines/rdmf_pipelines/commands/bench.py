@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from rdmf_pipelines.benching.plan import Group
     from rdmf_pipelines.benching.sheet import Sheet
 
-#: Written where the device is told by name and not as a number of GPUs.
-AUTO = "auto"
-
 
 def bench(
     only: Annotated[list[str] | None, typer.Option(help="Measure only this group (see --list); repeatable.")] = None,
@@ -35,7 +32,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny sizes: whether everything works, in a minute; not how fast it is.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = AUTO,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     seconds: Annotated[
         float, typer.Option(min=0.0, help="Time for each way of each thing; everything has five turns at least.")
     ] = 0.2,
