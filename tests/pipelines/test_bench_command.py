@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from rdmf.model.build import MODELS, build_model
 from rdmf_pipelines.benching import diffusion_ways, lengths, matching, plan, reaction
 from rdmf_pipelines.benching.bench import Bench, DisagreementError, refuse_difference
+from rdmf_pipelines.benching.settings import settings_of, variants
 from rdmf_pipelines.benching.sheet import Entry, Sheet, load
 from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies.synthetic import write_synthetic_cache
@@ -78,6 +80,14 @@ def test_step_and_evaluation_of_one_model(run: Run) -> None:
     assert "matching" not in step  # UniVTG has no matcher
     assert step["step"].more["samples a second"] > 0
     assert {e.case for e in sheet.entries if e.group != "metrics" and not e.case.endswith("queries")} == {"univtg"}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_model_that_is_measured_can_be_built(quick: bool) -> None:
+    found = variants(list(MODELS), quick=quick)
+    assert {name for name, _ in found.values()} == set(MODELS)
+    for name, extra in found.values():
+        assert build_model(settings_of(name, quick=quick, extra=extra), 16, 8).config.model.name == name
 
 
 def test_epoch(run: Run) -> None:
