@@ -323,3 +323,13 @@ def test_a_study_can_be_compared_like_any_runs(place: Path, capsys: pytest.Captu
     found = {row["model"]: row["metrics"] for row in values["rows"]}
     assert found["study/runs/full/fold*"] == expected["rows"][0]["metrics"]
     assert rdmf("compare", "study/runs", other) == 2
+
+
+def test_settings_of_rdmf_alone_do_not_make_a_published_models_runs_others(place: Path) -> None:
+    models = ("ablate", "--features", "fold1.h5", *SMALL, "--table", "models", "--seeds", "1", "--out", "study")
+    assert rdmf(*models, "--row", "univtg") == 0
+    changed = ("--set", "model.centred=true", "--set", "loss.vote=0.5")
+    assert rdmf(*models, "--row", "univtg", *changed) == 0
+    assert len(ran(place)) == 1
+    assert rdmf(*models, "--row", "rdmf") == 0
+    assert rdmf(*models, "--row", "rdmf", *changed) == 2

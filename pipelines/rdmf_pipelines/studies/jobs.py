@@ -13,7 +13,7 @@ from rdmf.config import Config, load_config, presets
 from rdmf.files import read_json
 from rdmf.store import InputError, open_cache
 from rdmf_pipelines.presets import dataset_of, preset_for
-from rdmf_pipelines.studies.models import INDIFFERENT
+from rdmf_pipelines.studies.models import INDIFFERENT, concerns
 from rdmf_pipelines.studies.scoring import Scores, content_of, default_split, scores_path
 from rdmf_pipelines.studies.tables import Table, TableRow
 
@@ -227,9 +227,10 @@ def _full_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _indifferent(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by full name, without those of the machine."""
+    """Settings by full name, without those of the machine and those of other models."""
     flat = {f"{section}.{name}": value for section, part in config.items() for name, value in part.items()}
-    return {name: value for name, value in flat.items() if name not in INDIFFERENT}
+    model = str(flat.get("model.name", "rdmf"))
+    return {name: value for name, value in flat.items() if name not in INDIFFERENT and concerns(name, model)}
 
 
 def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:

@@ -164,14 +164,16 @@ def differing(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     names = [n for n in every[0] if any(e.get(n) != every[0][n] for e in every)]
     # A published model's own section says nothing of another model.
     return {
-        group.label: {n: s[n] for n in names if _concerns(n, str(s.get("model.name", "rdmf")))}
+        group.label: {n: s[n] for n in names if concerns(n, str(s.get("model.name", "rdmf")))}
         for group, s in zip(groups, every)
     }
 
 
-def _concerns(setting: str, model: str) -> bool:
+def concerns(setting: str, model: str) -> bool:
+    """Whether a setting ("section.field") is one of this model's; of section model the published ones have few."""
     section = setting.partition(".")[0].replace("_", "-")
-    shared = {"data", "model", "train", "score", "loss"}
     if model == "rdmf":
-        return section in shared | {"diffusion", "fusion", "decoder"}
-    return section in {"data", "model", "train", "score", model}
+        return section in {"data", "model", "train", "score", "loss", "diffusion", "fusion", "decoder"}
+    if section == "model":
+        return setting in {"model.name", "model.hidden", "model.dropout", "model.input_dropout"}
+    return section in {"data", "train", "score", model}
