@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,21 @@ class Attention(nn.Module):
         return out
 
 
+#: Clips that a layer of single clips works on at once where no gradient is kept.
+PIECE = 4096
+
+
+def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """layer(x) of a layer that treats every clip by itself, (B, L, ...) to (B, L, ...).
+
+    Hours of video in pieces: what lies between the layer's input and its output, wider than both, then stays in the
+    processor's caches and does not grow with the video.
+    """
+    if torch.is_grad_enabled() or x.dim() < 3 or x.shape[1] <= PIECE:
+        return layer(x)
+    return torch.cat([layer(piece) for piece in x.split(PIECE, 1)], 1)
+
+
 class FeedForward(nn.Module):
     """Pre-normed residual MLP, with a depthwise convolution over neighbouring clips where `context` > 0."""
 
@@ -68,11 +84,17 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, L, d) to (B, L, d); the mask (B, L) keeps padding out of the convolution."""
-        hidden = self.into(self.norm(x))
-        if self.near is not None and mask is not None:
-            hidden = hidden * mask[..., None]
-            hidden = hidden + self.near(hidden.transpose(1, 2)).transpose(1, 2)
+        if self.near is None or mask is None:
+            return in_pieces(self._alone, x)
+        hidden = self.into(self.norm(x)) * mask[..., None]
+        hidden = hidden + self.near(hidden.transpose(1, 2)).transpose(1, 2)
         out: Tensor = x + self.drop(self.out(self.drop(nn.functional.gelu(hidden))))
+        return out
+
+    def _alone(self, x: Tensor) -> Tensor:
+        """Each clip by itself."""
+        hidden = self.drop(nn.functional.gelu(self.into(self.norm(x))))
+        out: Tensor = x + self.drop(self.out(hidden))
         return out
 
 
@@ -97,6 +119,9 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., width)."""
+        return in_pieces(self._forward, x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         norm, drop, first, *rest = self.layers
         assert isinstance(norm, nn.LayerNorm)
         assert isinstance(first, nn.Linear)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rdmf.model.layers import Near, Projection
+from rdmf.model import layers
+from rdmf.model.layers import FeedForward, Near, Projection
 
 
 def gradients(module: nn.Module, out: Tensor) -> list[Tensor]:
@@ -55,3 +57,20 @@ def test_a_projection_drops_features_in_training_and_never_its_bias() -> None:
         projection.layers[0].weight.zero_()
         projection.layers[0].bias.normal_()
     assert torch.equal(projection(x), projection(x))
+
+
+def test_hours_of_video_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 11, 6, dtype=torch.float64)
+    for layer in (Projection(6, 4, 0.0).double(), FeedForward(6, 0.0).double()):
+        seen: list[int] = []
+        inner = layer.layers[3] if isinstance(layer, Projection) else layer.norm
+        inner.register_forward_hook(lambda module, given, out, seen=seen: seen.append(given[0].shape[1]))
+        whole = layer(x)
+        monkeypatch.setattr(layers, "PIECE", 4)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), whole.detach())
+        assert seen == [11, 4, 4, 3]
+        layer(x)  # with gradients all at once: pieces would keep as much
+        assert seen[-1] == 11
+        monkeypatch.undo()

@@ -172,7 +172,7 @@ def _length(sheet: Sheet) -> dict[str, list[str]]:
     power = exponent(have)
     if power is None or have[-1][0] < THREE_HOURS:
         return {}
-    told = f"between the two longest its seconds grow as L to the {power:.2f}"
+    told = f"over the longest its seconds grow as L to the {power:.2f}"
     said = [_said("RDMF's cost is linear in L", good=power <= POWER, told=told)]
     three = next((one for length, one in have if length == THREE_HOURS), None)
     if three is not None and MEMORY in three.more:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rdmf_pipelines.benching.bench import Bench
@@ -19,6 +20,8 @@ from rdmf_pipelines.benching.sheet import Entry, Sheet, entry, without_time
 GROUP = "prediction over length"
 LENGTHS = (75, 300, 1200, 5000, 10800, 20000)
 TINY = (20, 40)
+#: Lengths, from the longest down, that tell how seconds grow: below them what does not depend on length counts too.
+LONGEST = 3
 #: Three hours at a clip a second.
 THREE_HOURS = 10800
 WIDTH, WORDS = 768, 20
@@ -98,11 +101,12 @@ def points(sheet: Sheet) -> dict[str, list[tuple[int, Entry]]]:
 
 
 def exponent(have: Sequence[tuple[int, Entry]]) -> float | None:
-    """p of seconds ~ L^p between the two longest; None with fewer than two."""
+    """p of seconds ~ L^p, by least squares of the logs over the `LONGEST` longest; None with fewer than two."""
     if len(have) < 2:
         return None
-    (short, before), (long, after) = have[-2:]
-    return math.log(after.seconds / before.seconds) / math.log(long / short)
+    clips = np.log([length for length, _ in have[-LONGEST:]])
+    seconds = np.log([one.seconds for _, one in have[-LONGEST:]])
+    return float(np.polyfit(clips, seconds, 1)[0])
 
 
 def note(sheet: Sheet) -> str:
@@ -111,7 +115,5 @@ def note(sheet: Sheet) -> str:
     for name, have in points(sheet).items():
         power = exponent(have)
         if power is not None:
-            told.append(f"{name} {power:.2f} ({have[-2][0]:,} to {have[-1][0]:,})")
-    return (
-        f"Seconds grow as a power of the number of clips, between the two longest: {', '.join(told)}." if told else ""
-    )
+            told.append(f"{name} {power:.2f} ({have[-LONGEST:][0][0]:,} to {have[-1][0]:,})")
+    return f"Seconds grow as a power of the number of clips: {', '.join(told)}." if told else ""
