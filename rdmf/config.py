@@ -240,7 +240,12 @@ class TrainConfig:
     monitor: str = _setting(
         "mean", "hold-out score to maximise", choices=("mean", "R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP")
     )
-    amp: str = _setting("auto", "auto: bfloat16 on a GPU that has it; off: float32", choices=("auto", "off"))
+    amp: str = _setting(
+        "auto",
+        "auto: bfloat16 on a GPU that has it; on: on the CPU too, which pays where it has avx512_bf16 or AMX; "
+        "off: float32",
+        choices=("auto", "on", "off"),
+    )
     compile: bool = _setting(False, "compile forward pass and loss; on a GPU as CUDA graphs")
     bucket: int = _setting(
         0,

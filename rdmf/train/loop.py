@@ -27,6 +27,7 @@ from rdmf.train.data import Split, load_rows
 from rdmf.train.distributed import Ranks, join
 from rdmf.train.monitor import monitor_scores
 from rdmf.train.pool import pooled
+from rdmf.train.precision import precision
 from rdmf.train.progress import Progress
 from rdmf.train.schedule import Average, rate_at
 from rdmf.train.step import Step, bucket_size
@@ -216,11 +217,7 @@ def _run_epochs(
     ranks: Ranks,
 ) -> None:
     train_config, device = config.train, next(state.model.parameters()).device
-    amp = (
-        torch.bfloat16
-        if device.type == "cuda" and train_config.amp == "auto" and torch.cuda.is_bf16_supported()
-        else None
-    )
+    amp = precision(train_config.amp, device)
     total = train_config.epochs * -(-len(data) // train_config.batch)
     watched = build_model(config, state.model.video_dim, state.model.text_dim).to(device)
     step = Step(state.model, state.optimizer, state.average, config, amp=amp, ranks=ranks)

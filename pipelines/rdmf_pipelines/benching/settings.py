@@ -44,6 +44,7 @@ def variants(models: list[str] | tuple[str, ...], *, quick: bool) -> dict[str, t
         if name == "rdmf" and not quick:
             found["rdmf, 100 moment queries"] = (name, {"decoder.queries": 100})
             found["rdmf, 16 moment queries"] = (name, FEW)
+            found["rdmf, 16 moment queries, bfloat16"] = (name, {**FEW, "train.amp": "on"})
         else:
             found[name] = (name, {})
     return found

@@ -22,6 +22,7 @@ from rdmf.train import losses, matcher
 from rdmf.train.augment import augment
 from rdmf.train.data import Split
 from rdmf.train.loop import choose_queries, parameter_groups
+from rdmf.train.precision import precision
 from rdmf.train.schedule import Average
 from rdmf_pipelines.benching.bench import Bench
 from rdmf_pipelines.benching.settings import BATCH, settings_of, variants
@@ -70,7 +71,7 @@ class Stepping:
         self.model = build_model(config, split.rows.shape[1], split.tokens.shape[1]).to(device).train()
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config), lr=1e-4, fused=True)
         self.average = Average(self.model, 0.99)
-        self.amp = device.type == "cuda" and config.train.amp == "auto" and torch.cuda.is_bf16_supported()
+        self.amp = precision(config.train.amp, device)
         self.order = self._forever()
         self.matching = 0.0
 
@@ -122,7 +123,7 @@ class Stepping:
         """The output for a batch, augmented as the settings say; `batch` and `targets` keep what came of that."""
         data = self.config.data
         self.batch, self.targets = augment(batch, targets, warp=data.warp, noise=data.noise, blank=data.blank)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+        with torch.autocast(self.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
             return self.model(self.batch)
 
     def products(self) -> float:
@@ -136,7 +137,7 @@ class Stepping:
 
     def product_speed(self) -> float:
         """Operations a second of a product of the usual shape, now."""
-        kind = torch.bfloat16 if self.amp else torch.float32
+        kind = self.amp or torch.float32
         a = torch.randn(3200, 256, device=self.device, dtype=kind)
         b = torch.randn(256, 256, device=self.device, dtype=kind)
         taken = []
