@@ -59,6 +59,11 @@ class Sampling:
         start, step = row * self.stride_seconds, self.window_seconds / self.frames_per_window
         return [start + (k + 0.5) * step for k in range(self.frames_per_window)]
 
+    @property
+    def sparse(self) -> bool:
+        """Whether rows look at the video less than once a second on average, so that much of it need not be decoded."""
+        return self.frames_per_window / self.stride_seconds < 1
+
     def row_count(self, duration_seconds: float) -> int:
         """Rows of a video: every row before whose start at least half a stride of video remains; never below one."""
         return max(1, math.floor(duration_seconds / self.stride_seconds + 0.5 + 1e-9))

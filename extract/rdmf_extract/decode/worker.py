@@ -146,7 +146,7 @@ class DecoderProcess:
                     connection.send(("taken", 1))
                     yield frame
                 elif kind == "restart":
-                    yield Restart(message[1])
+                    yield Restart(message[1], message[2])
                 elif kind == "finished":
                     settled = True
                     yield message[1]
