@@ -29,6 +29,7 @@ class Entry:
         seconds: median. low, high: quartiles. count: how often it was measured.
         against: the `name` of the same group and case that it is a way of replacing; "" where there is none.
         more: what else is known of it by name, e.g. {"peak MB": 210.0, "samples a second": 33.3}.
+        instead: why there is no time ("needs more than 8 GB"); `count` is 0 then, and the seconds mean nothing.
     """
 
     group: str
@@ -40,6 +41,7 @@ class Entry:
     count: int
     against: str = ""
     more: Mapping[str, float] = field(default_factory=dict)
+    instead: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -70,19 +72,25 @@ def entry(
     return Entry(group, case, name, statistics.median(times), low, high, len(times), against, dict(more or {}))
 
 
+def without_time(group: str, case: str, name: str, why: str, *, against: str = "") -> Entry:
+    """An entry of what could not be measured, so that a table says so instead of leaving it out."""
+    return Entry(group, case, name, 0.0, 0.0, 0.0, 0, against, instead=why)
+
+
 @dataclass
 class Sheet:
     """All figures of one run.
 
     Attributes:
         command: what was run. machine: what it ran on, by name. entries: in the order measured.
-        notes: sentences for under a group's table, by group.
+        notes: sentences for under a group's table, by group. about: what it shows, for above it, by group.
     """
 
     command: str
     machine: dict[str, Any]
     entries: list[Entry] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
     def groups(self) -> list[str]:
         """In the order measured."""
@@ -95,7 +103,7 @@ class Sheet:
     def times_as_fast(self, one: Entry) -> float | None:
         """How many times as fast as what it replaces; None where it replaces nothing."""
         other = self.find(one.group, one.case, one.against) if one.against else None
-        return other.seconds / one.seconds if other and one.seconds > 0 else None
+        return other.seconds / one.seconds if other and other.count and one.count and one.seconds > 0 else None
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -103,6 +111,7 @@ class Sheet:
             "format": FORMAT,
             "command": self.command,
             "machine": self.machine,
+            "about": self.about,
             "notes": self.notes,
             "entries": [{**vars(e), "more": dict(e.more)} for e in self.entries],
         }
@@ -121,7 +130,7 @@ def load(path: Path) -> Sheet:
         if value["format"] != FORMAT:
             raise ValueError(f"format {value['format']}, this version reads {FORMAT}")
         entries = [Entry(**e) for e in value["entries"]]
-        return Sheet(value["command"], value["machine"], entries, value["notes"])
+        return Sheet(value["command"], value["machine"], entries, value["notes"], value.get("about", {}))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; `rdmf bench --json FILE` writes such files") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -161,7 +170,7 @@ def ratios(now: Sheet, before: Sheet) -> list[tuple[Entry, Entry, float, bool]]:
     found = []
     for one in now.entries:
         other = earlier.get(one.key)
-        if other is not None and other.seconds > 0:
+        if other is not None and one.count and other.count and other.seconds > 0:
             apart = one.low > other.high or one.high < other.low
             found.append((one, other, one.seconds / other.seconds, apart))
     return found
