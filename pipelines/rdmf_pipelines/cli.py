@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": ("predict", "predict", "Find the moments of one video that a sentence describes."),
     "analyze": ("analyze", "analyze", "The mathematics of a run: states, stability, waves, a pattern as it forms."),
     "import-checkpoint": ("import_checkpoint", "import_checkpoint", "Make a run of a published model's checkpoint."),
+    "bench": ("bench", "bench", "What takes how long here, side by side, and beside an earlier run."),
     "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),
     "doctor": ("doctor", "doctor", "Say what this machine can and cannot do."),
     "features info": ("features", "info", "What a cache holds and how it was made."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rdmf_pipelines.benching.sheet import Entry, Sheet, ratios
@@ -9,6 +10,8 @@ from rdmf_pipelines.benching.wording import duration, machine_line, number, spre
 
 #: What of a machine's description may differ between two runs without making them hard to compare.
 PASSING = {"date", "load"}
+#: Characters that a line of text has at most.
+WIDTH = 110
 
 
 def terminal(sheet: Sheet, before: Sheet | None = None) -> str:
@@ -45,8 +48,8 @@ def group(sheet: Sheet, name: str, before: Sheet | None = None) -> str:
             ]
         )
         case = e.case
-    lines = [name, *([sheet.about[name]] if name in sheet.about else []), *aligned(rows, left=2)]
-    return "\n".join([*lines, *([sheet.notes[name]] if name in sheet.notes else [])])
+    said, noted = (textwrap.wrap(texts.get(name, ""), WIDTH) for texts in (sheet.about, sheet.notes))
+    return "\n".join([name, *said, *aligned(rows, left=2), *noted])
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
