@@ -55,7 +55,7 @@ def both(path: Path, s: Sampling) -> tuple[Finished, Finished, list[str]]:
     """The ends of decoding only what is used and of decoding all; their frames are equal, bit for bit."""
     facts = probe(path)
     ours, end, restarts = settle(read_pyav(facts, s, lambda: None))
-    theirs, plain, _ = settle(pyav_reader._read_all(facts, s, lambda: None))
+    theirs, plain, _ = settle(pyav_reader.read_everything(facts, s, lambda: None))
     assert [frame.seconds for frame in ours] == [frame.seconds for frame in theirs]
     for one, other in zip(ours, theirs):
         np.testing.assert_array_equal(one.image, other.image)

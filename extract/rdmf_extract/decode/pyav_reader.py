@@ -44,10 +44,10 @@ def read_pyav(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> Ite
             return
         except UnsureError as error:
             yield Restart(f"everything is decoded: {error}", takeover=False)
-    yield from _read_all(probe, sampling, tick)
+    yield from read_everything(probe, sampling, tick)
 
 
-def _read_all(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> Iterator[Event]:
+def read_everything(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> Iterator[Event]:
     packets, picture = PacketDecoder(probe), _Pictures(sampling)
     timeline = Timeline(sampling)
     last: Any = None
