@@ -9,6 +9,7 @@ not installed, PyAV does the same work.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import subprocess
@@ -122,8 +123,7 @@ def _drain(graph: Any, made: Any, target: Any) -> None:
 def _pictures(path: Path, threads: int) -> Iterator[NDArray[np.uint8]]:
     """(H, W, 3) uint8 RGB at full size."""
     if _has_opencv():
-        import cv2
-
+        cv2: Any = importlib.import_module("cv2")  # not among our dependencies
         capture = cv2.VideoCapture(str(path))
         while True:
             there, picture = capture.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,6 @@ class OneToken:
     def __init__(self) -> None:
         self.provenance: dict[str, Any] = {"encoder": self.name}
 
-    def encode(self, texts: list[str]) -> list[Features]:
+    def encode(self, texts: Sequence[str]) -> list[Features]:
         """One token a sentence, its length."""
         return [np.array([[len(text)]], np.float32) for text in texts]

@@ -26,10 +26,11 @@ def tree(pid: int) -> list[int]:
 
 def memory_bytes(pid: int) -> int:
     """Memory of a process and its descendants: each page once, shared among those that map it (PSS). 0: not known."""
-    return sum(map(_proportional, tree(pid)))
+    return sum(map(process_bytes, tree(pid)))
 
 
-def _proportional(pid: int) -> int:
+def process_bytes(pid: int) -> int:
+    """Memory of one process, a page that several map counted by shares. 0: it has ended, or the system does not say."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -22,7 +22,7 @@ class Sizes:
     height: int
 
 
-USUAL = Sizes(videos=4, seconds=60.0, width=640, height=360)
+USUAL = Sizes(videos=3, seconds=40.0, width=640, height=360)
 TINY = Sizes(videos=2, seconds=3.0, width=128, height=96)
 
 

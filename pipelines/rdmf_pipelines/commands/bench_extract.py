@@ -12,7 +12,7 @@ import typer
 def bench_extract(
     videos: Annotated[
         list[Path] | None,
-        typer.Option(help="A video or a folder of videos to measure on; repeatable. Default: four are rendered."),
+        typer.Option(help="A video or a folder of videos to measure on; repeatable. Default: three are rendered."),
     ] = None,
     encoder: Annotated[
         list[str] | None,
