@@ -21,6 +21,7 @@ from rdmf_extract.batches import Inline, RowBatcher, halved
 from rdmf_extract.decode.events import Finished
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.decode.worker import RING_BYTES, DecoderProcess
+from rdmf_extract.defaults import default_batch
 from rdmf_extract.engines import local
 from rdmf_extract.pipeline import extract
 from rdmf_extract.pool import Row
@@ -75,7 +76,7 @@ def test_decoding_is_never_far_ahead_of_encoding_however_long_the_video_is(tmp_p
 
 
 def test_frames_cross_between_processes_at_the_size_of_the_network_and_in_a_ring_of_fixed_size(clips):
-    for crop, slots in ((48, 64), (224, 64), (512, RING_BYTES // (512 * 512 * 3))):
+    for crop, slots in ((48, 64), (224, 27), (512, RING_BYTES // (512 * 512 * 3))):
         sampling = Sampling(1.0, 1.0, 1.0, 1, crop + 16, crop)
         with DecoderProcess(sampling) as process:
             assert process._ring.slots == slots
@@ -163,3 +164,13 @@ def test_three_hours_need_no_more_memory_than_one(tmp_path):
     decoder = [sum(others) for _, others in samples]
     assert max(decoder[:third]) > 20 * MB
     assert max(decoder[-third:]) <= max(decoder[:third]) + 15 * MB
+
+
+def test_a_batch_on_a_cpu_is_a_few_megabytes_and_fills_what_networks_take_at_once():
+    for frames in (1, 2, 3, 5, 7, 16, 32, 64):
+        encoder = FakeVideoEncoder(Sampling(float(frames), 1.0, 1.0, frames, 256, 224))
+        encoder.device = "cpu"
+        rows = default_batch(encoder)
+        assert rows == 1 or rows * frames <= 32
+        assert rows < 4 or rows % 4 == 0
+        assert rows * frames >= 16
