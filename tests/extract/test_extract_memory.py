@@ -110,6 +110,12 @@ def test_what_crosses_is_no_frame_but_its_number(clips, monkeypatch):
     assert isinstance(process._ring, FrameRing)
 
 
+def test_a_decoder_process_loads_nothing_that_it_does_not_need():
+    code = "import sys, rdmf_extract.decode.child; print(*{'h5py', 'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["numpy"]
+
+
 def test_rows_wait_for_their_video_in_float16():
     class Wide(FakeVideoEncoder):
         dim = DIM
