@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from rdmf.store.errors import InputError
+from rdmf_extract.encoders.base import VideoEncoder
 from rdmf_pipelines.benching.extraction_process import DECODE, ENCODE, FILE_BY_FILE, WHOLE, Measured, Order, build
 from rdmf_pipelines.benching.process_tree import Watch
 from rdmf_pipelines.benching.sheet import Entry, Sheet, entry
@@ -49,10 +50,9 @@ class ExtractionBench:
 
     def measure(self) -> None:
         """Everything, encoder by encoder."""
-        for name in self.encoders:
-            build(name, self.fps)  # refuse now what cannot be had
-        for name in self.encoders:
-            self._measure(name)
+        built = {name: build(name, self.fps) for name in self.encoders}  # refuse now what cannot be had
+        for name, encoder in built.items():
+            self._measure(name, encoder)
         self.sheet.about[PARTS] = (
             "Aim: the whole at most 1.05 times the longer of its parts. 'of the longer' is that ratio on the wall, "
             "'CPU of the longer' the same of the processor seconds of the busier process."
@@ -65,9 +65,18 @@ class ExtractionBench:
             "memory."
         )
 
-    def _measure(self, name: str) -> None:
+    def _measure(self, name: str, encoder: VideoEncoder) -> None:
         order = Order(
-            DECODE, [str(f) for f in self.files], name, self.fps, self.decoder, self.workers, 0, str(self.folder), 0.0
+            way=DECODE,
+            files=[str(file) for file in self.files],
+            encoder=name,
+            fps=self.fps,
+            decoder=self.decoder,
+            workers=self.workers,
+            sampling=encoder.sampling.as_dict(),
+            rows=0,
+            folder=str(self.folder),
+            began=0.0,
         )
         seen: dict[str, list[tuple[Measured, int]]] = {way: [] for way in (DECODE, ENCODE, WHOLE, FILE_BY_FILE)}
         for turn in range(self.turns):
@@ -75,18 +84,14 @@ class ExtractionBench:
                 self.tell(f"{name}: {way}, turn {turn + 1} of {self.turns}")
                 rows = seen[DECODE][0][0].rows if seen[DECODE] else 0
                 found.append(run(replace(order, way=way, rows=rows)))
-        case = self._case(name)
+        called = encoder.name if encoder.name == name else f"{name} ({encoder.name})"
+        case = f"{called}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos"
         ratio, processor = of_the_longer({way: [m for m, _ in found] for way, found in seen.items()})
         for way in (DECODE, ENCODE, WHOLE):
             more = {"of the longer": ratio, "CPU of the longer": processor} if way == WHOLE else {}
             self.sheet.entries.append(_entry(PARTS, case, way, seen[way], more))
         self.sheet.entries.append(_entry(AGAINST, case, FILE_BY_FILE, seen[FILE_BY_FILE], {}))
         self.sheet.entries.append(_entry(AGAINST, case, WHOLE, seen[WHOLE], {}, against=FILE_BY_FILE))
-
-    def _case(self, name: str) -> str:
-        encoder = build(name, self.fps)
-        called = encoder.name if encoder.name == name else f"{name} ({encoder.name})"
-        return f"{called}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos"
 
 
 def of_the_longer(seen: dict[str, list[Measured]]) -> tuple[float, float]:

@@ -13,14 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rdmf_extract.encoders.base import VideoEncoder
+from rdmf_extract.sampling import Sampling
 
 LIGHT, HEAVY = "light", "heavy"
+ROWS_AHEAD = 32  # that wait to be thrown away where nothing is encoded
 DECODE, ENCODE, WHOLE, FILE_BY_FILE = "decoding alone", "encoding alone", "the whole extraction", "file by file"
 
 
@@ -32,7 +35,8 @@ class Order:
         way: one of `DECODE`, `ENCODE`, `WHOLE`, `FILE_BY_FILE`.
         encoder: "light", "heavy", or a name of the registry. fps: frames looked at per second; None: the encoder's.
         decoder: see `rdmf_extract.decode.policy.read`. workers: decoder processes.
-        rows: for `ENCODE`. folder: for what is written. began: `time.time()` when the process was started.
+        sampling: the encoder's, for `DECODE`, which builds none. rows: for `ENCODE`. folder: for what is written.
+        began: `time.time()` when the process was started.
     """
 
     way: str
@@ -41,6 +45,7 @@ class Order:
     fps: float | None
     decoder: str
     workers: int
+    sampling: dict[str, float]
     rows: int
     folder: str
     began: float
@@ -77,7 +82,6 @@ def build(name: str, fps: float | None) -> VideoEncoder:
 
     if name == LIGHT:
         from rdmf_extract.encoders.settings import choose_sampling
-        from rdmf_extract.sampling import Sampling
         from rdmf_pipelines.benching.mean_colours import MeanColours
 
         # As an image model has it: two frames a second, 224 pixels.
@@ -87,15 +91,23 @@ def build(name: str, fps: float | None) -> VideoEncoder:
 
 def measure(order: Order) -> Measured:
     """Do it."""
-    encoder = build(order.encoder, order.fps)
-    if order.way in (ENCODE, WHOLE, FILE_BY_FILE):  # the first call of a network makes its kernels ready
+    ways: dict[str, Callable[[Order, VideoEncoder], Measured]]
+    ways = {ENCODE: _encode, WHOLE: _whole, FILE_BY_FILE: _file_by_file}
+    way: Callable[[], Measured]
+    if order.way == DECODE:
+        from rdmf_extract.decode.policy import decoder_versions
+
+        decoder_versions()  # loads what the others have loaded before they begin
+        way = partial(_decode, order, Sampling(**order.sampling))  # type: ignore[arg-type]  # whole numbers stay whole
+    else:
+        encoder = build(order.encoder, order.fps)
         s = encoder.sampling
+        # The first call of a network makes its kernels ready.
         encoder.encode(np.zeros((1, s.frames_per_window, s.crop, s.crop, 3), np.uint8))
-    way: Callable[[Order, VideoEncoder], Measured]
-    way = {DECODE: _decode, ENCODE: _encode, WHOLE: _whole, FILE_BY_FILE: _file_by_file}[order.way]
+        way = partial(ways[order.way], order, encoder)
     started = max(0.0, time.time() - order.began)
     before, begun = _processor(), time.perf_counter()
-    measured = way(order, encoder)
+    measured = way()
     measured.seconds = time.perf_counter() - begun
     after = _processor()
     measured.main_seconds = after[0] - before[0]
@@ -110,20 +122,19 @@ def _processor() -> tuple[float, float]:
     return own.ru_utime + own.ru_stime, others.ru_utime + others.ru_stime
 
 
-def _decode(order: Order, encoder: VideoEncoder) -> Measured:
+def _decode(order: Order, sampling: Sampling) -> Measured:
     """Everything up to finished rows, which are thrown away."""
     from rdmf_extract.decode.worker import DecoderProcess
-    from rdmf_extract.defaults import default_batch
     from rdmf_extract.pool import Decoded, DecodePool, Row
 
     waiting = [(str(i), Path(file)) for i, file in enumerate(order.files)][::-1]
     pool = DecodePool(
         lambda: waiting.pop() if waiting else None,
-        encoder.sampling,
+        sampling,
         policy=order.decoder,
         workers=order.workers,
-        rows_ahead=2 * default_batch(encoder),
-        make_process=lambda: DecoderProcess(encoder.sampling),
+        rows_ahead=ROWS_AHEAD,
+        make_process=lambda: DecoderProcess(sampling),
     )
     measured, begun = Measured(), time.perf_counter()
     with pool:
