@@ -94,10 +94,8 @@ def measure(order: Order) -> Measured:
     ways: dict[str, Callable[[Order, VideoEncoder], Measured]]
     ways = {ENCODE: _encode, WHOLE: _whole, FILE_BY_FILE: _file_by_file}
     way: Callable[[], Measured]
+    _load()
     if order.way == DECODE:
-        from rdmf_extract.decode.policy import decoder_versions
-
-        decoder_versions()  # loads what the others have loaded before they begin
         way = partial(_decode, order, Sampling(**order.sampling))  # type: ignore[arg-type]  # whole numbers stay whole
     else:
         encoder = build(order.encoder, order.fps)
@@ -114,6 +112,14 @@ def measure(order: Order) -> Measured:
     measured.helper_seconds = (after[1] - before[1]) / order.workers
     measured.start_seconds = started
     return measured
+
+
+def _load() -> None:
+    """Libraries are loaded before the clock runs, whichever way needs them."""
+    import rdmf_extract.pipeline  # noqa: F401
+    from rdmf_extract.decode.policy import decoder_versions
+
+    decoder_versions()
 
 
 def _processor() -> tuple[float, float]:
