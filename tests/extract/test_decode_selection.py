@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rdmf_extract.decode import pyav_reader, selection
 from rdmf_extract.decode.events import DecodeError, Event, Finished, Frame, Restart
-from rdmf_extract.decode.packets import BEGINNING, NEEDED, SPARE
+from rdmf_extract.decode.packets import BEGINNING, NEEDED, SPARE, PacketReader
 from rdmf_extract.decode.policy import read
 from rdmf_extract.decode.probe import Probe, probe
 from rdmf_extract.decode.pyav_reader import read_pyav
@@ -187,6 +187,57 @@ def test_a_container_that_calls_a_frame_a_key_frame_is_not_believed(tmp_path):
         marked = sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
     assert probe(path).kinds.count(BEGINNING) == 1
     assert marked >= 1
+
+
+AVC = bytes([1, 66, 0, 30, 0xFF, 0xE1, 0])  # lengths of four bytes
+
+
+def packed(*units: bytes) -> memoryview:
+    """Units, each after its length."""
+    return memoryview(b"".join(len(unit).to_bytes(4, "big") + unit for unit in units))
+
+
+IDR, SLICE, SPARE_SLICE, SETS, OTHER_SETS = b"\x65i", b"\x61p", b"\x01b", b"\x67s", b"\x67t"
+
+
+@pytest.mark.parametrize(
+    ("packets", "kinds", "sure"),
+    [
+        ([[IDR], [SLICE], [SPARE_SLICE], [b"\x06", SPARE_SLICE, SPARE_SLICE]], [1, 0, 2, 2], True),
+        ([[SETS, IDR], [SLICE], [SETS, IDR]], [1, 0, 1], True),
+        ([[SPARE_SLICE, SLICE], [b"\x02part"]], [0, 0], True),
+        ([[SETS, IDR], [SLICE], [OTHER_SETS, IDR]], [1, 0, 1], False),
+        ([[IDR], [SETS, SPARE_SLICE]], [1, 2], False),
+        ([[SETS, IDR], [IDR]], [1, 1], False),
+    ],
+)
+def test_the_kind_of_a_packet_is_read_off_its_units(packets, kinds, sure):
+    reader = PacketReader("h264", AVC)
+    assert [reader.kind_of(packed(*units)) for units in packets] == kinds
+    assert reader.sure is sure
+
+
+def test_bytes_that_are_not_understood_end_the_certainty():
+    for data in (b"", b"\0\0\0\x09\x65", b"\0\0\0\1\x65\x01"):
+        reader = PacketReader("h264", AVC)
+        assert reader.kind_of(memoryview(data)) == NEEDED
+        assert not reader.sure
+    for codec, header in (("h264", b"\0\0\0\1\x67"), ("hevc", AVC), ("vp9", b""), ("libdav1d", AVC)):
+        assert not PacketReader(codec, header).sure
+
+
+def test_a_new_header_on_the_way_ends_the_certainty():
+    class Packet(bytes):
+        def has_sidedata(self, kind):
+            return kind == "new_extradata" and self.endswith(b"new")
+
+    reader = PacketReader("h264", AVC)
+    assert reader.kind(Packet(packed(IDR))) == BEGINNING
+    assert reader.kind(Packet(packed(IDR + b"new"))) == NEEDED
+    assert not reader.sure
+    older = PacketReader("h264", AVC)  # a PyAV that cannot tell
+    assert older.kind(bytes(packed(IDR))) == NEEDED
+    assert not older.sure
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,6 +8,7 @@ ISO 14496-2 section 6.2.3), and whatever is not understood means that everything
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 #: Others may depend on it and it on others; decoding can begin at it; nothing depends on it.
 NEEDED, BEGINNING, SPARE = 0, 1, 2
@@ -39,10 +40,14 @@ class PacketReader:
         self.sure = self._prefix > 0 or codec == "mpeg4"
         self._sets: bytes | None = None
 
-    def kind(self, data: memoryview) -> int:
-        """`NEEDED`, `BEGINNING` or `SPARE`."""
-        if not self.sure:
-            return NEEDED
+    def kind(self, packet: Any) -> int:
+        """`NEEDED`, `BEGINNING` or `SPARE`, of a PyAV packet."""
+        # A file put together from several may bring a new header along, which holds until the next one.
+        self.sure &= hasattr(packet, "has_sidedata") and not packet.has_sidedata("new_extradata")
+        return self.kind_of(memoryview(packet)) if self.sure else NEEDED
+
+    def kind_of(self, data: memoryview) -> int:
+        """The same of a packet's bytes alone."""
         if self._codec == "mpeg4":
             return _mpeg4(bytes(data))
         units = list(_units(data, self._prefix))

@@ -127,7 +127,7 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
                     seconds = stamp * base
                     times[seconds] = (packet.duration or 0) * base
                     order.append(seconds)
-                    kinds.append(reader.kind(memoryview(packet)))
+                    kinds.append(reader.kind(packet))
         except (av.FFmpegError, OSError) as error:
             cut_short = end_of_data(error)
         if packets == 0:
