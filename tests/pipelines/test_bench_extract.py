@@ -32,12 +32,12 @@ def run(*arguments: str) -> int:
 
 def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     kept = tmp_path / "figures.json"
-    assert run("--quick", "--encoder", "light", "--json", str(kept)) == 0
+    assert run("--quick", "--encoder", "light", "--decoder", "pyav", "--json", str(kept)) == 0
     out = capsys.readouterr().out
     sheet = load(kept)
     assert sheet.groups() == [PARTS, AGAINST, GROUP]
     case = next(e.case for e in sheet.entries)
-    assert case == "light (mean colours), 2 frames/s, 2 videos"
+    assert case == "light (mean colours), 2 frames/s, 2 videos, decoder pyav"
     found = {way: sheet.find(PARTS, case, way) for way in (DECODE, ENCODE, WHOLE)}
     assert all(one is not None and one.more["rows"] == 6 and one.more["CPU s here"] > 0 for one in found.values())
     decoding, whole = found[DECODE], found[WHOLE]

@@ -24,6 +24,8 @@ from rdmf_pipelines.benching.process_tree import Watch
 from rdmf_pipelines.benching.sheet import Entry, Sheet, entry
 
 PARTS = "one pipeline"
+#: By way: what was measured, and the most memory in bytes, turn by turn.
+Seen = dict[str, list[tuple[Measured, int]]]
 AGAINST = "beside the usual way"
 
 
@@ -34,7 +36,7 @@ class ExtractionBench:
     Attributes:
         sheet: filled in. files: the videos. folder: for what is made on the way.
         encoders: "light", "heavy" or names of the registry. fps: frames looked at per second; None: the encoders'.
-        decoder: see `rdmf_extract.decode.policy.read`. workers: decoder processes. turns: how often each way is run.
+        decoders: see `rdmf_extract.decode.policy.read`. workers: decoder processes. turns: how often each way is run.
         tell: told what is being measured.
     """
 
@@ -43,7 +45,7 @@ class ExtractionBench:
     folder: Path
     encoders: Sequence[str]
     fps: float | None = None
-    decoder: str = "auto"
+    decoders: Sequence[str] = ("auto", "pyav")
     workers: int = 1
     turns: int = 3
     tell: Callable[[str], None] = lambda said: None
@@ -71,21 +73,32 @@ class ExtractionBench:
             files=[str(file) for file in self.files],
             encoder=name,
             fps=self.fps,
-            decoder=self.decoder,
+            decoder=self.decoders[0],
             workers=self.workers,
             sampling=encoder.sampling.as_dict(),
             rows=0,
             folder=str(self.folder),
             began=0.0,
         )
-        seen: dict[str, list[tuple[Measured, int]]] = {way: [] for way in (DECODE, ENCODE, WHOLE, FILE_BY_FILE)}
+        shared: Seen = {ENCODE: [], FILE_BY_FILE: []}  # they have nothing to do with our decoders
+        own: dict[str, Seen] = {decoder: {DECODE: [], WHOLE: []} for decoder in self.decoders}
+        rows = 0
         for turn in range(self.turns):
-            for way, found in seen.items():
+            for decoder, seen in own.items():
+                for way, found in seen.items():
+                    self.tell(f"{name}: {way} ({decoder}), turn {turn + 1} of {self.turns}")
+                    found.append(run(replace(order, way=way, decoder=decoder)))
+                    rows = found[0][0].rows
+            for way, found in shared.items():
                 self.tell(f"{name}: {way}, turn {turn + 1} of {self.turns}")
-                rows = seen[DECODE][0][0].rows if seen[DECODE] else 0
                 found.append(run(replace(order, way=way, rows=rows)))
         called = encoder.name if encoder.name == name else f"{name} ({encoder.name})"
-        case = f"{called}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos"
+        for decoder, seen in own.items():
+            case = f"{called}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos, decoder {decoder}"
+            self._note(case, {**seen, **shared})
+
+    def _note(self, case: str, seen: Seen) -> None:
+        """Everything that was seen of one encoder with one decoder."""
         ratio, processor = of_the_longer({way: [m for m, _ in found] for way, found in seen.items()})
         for way in (DECODE, ENCODE, WHOLE):
             more = {"of the longer": ratio, "CPU of the longer": processor} if way == WHOLE else {}
@@ -124,6 +137,7 @@ def run(order: Order) -> tuple[Measured, int]:
         os.environ,
         PYTHONPATH=os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         OMP_NUM_THREADS=str(threads),
+        OMP_WAIT_POLICY="passive",  # several threads that spin would be slowed down by whoever else is at work here
     )
     with subprocess.Popen(
         [sys.executable, "-m", "rdmf_pipelines.benching.extraction_process"],

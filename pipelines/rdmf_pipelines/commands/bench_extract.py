@@ -22,7 +22,9 @@ def bench_extract(
         ),
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames looked at per second. Default: the encoder's.")] = None,
-    decoder: Annotated[str, typer.Option(help="auto, decord or pyav.")] = "auto",
+    decoder: Annotated[
+        list[str] | None, typer.Option(help="auto, decord or pyav; repeatable. Default: auto and pyav.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Decoder processes.")] = 1,
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
@@ -53,8 +55,9 @@ def bench_extract(
     if from_ is not None:
         print(terminal(load(from_), before))
         return 0
-    if decoder not in POLICIES:
-        raise InputError(f"--decoder {decoder} is unknown; use one of {', '.join(POLICIES)}")
+    decoders = list(dict.fromkeys(decoder or ["auto", "pyav"]))
+    if not set(decoders) <= set(POLICIES):
+        raise InputError(f"--decoder {', '.join(decoders)}: use one of {', '.join(POLICIES)}")
     if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
         raise InputError(f"--json {json}: name a file in a folder that is there")
     named = video_files(videos) if videos else []
@@ -74,9 +77,9 @@ def bench_extract(
             sheet,
             named,
             Path(folder),
-            encoders=encoder or ["light", "heavy"],
+            encoders=list(dict.fromkeys(encoder or ["light", "heavy"])),
             fps=fps,
-            decoder=decoder,
+            decoders=decoders,
             workers=workers,
             turns=1 if quick else turns,
             tell=tell,
