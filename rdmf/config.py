@@ -65,7 +65,7 @@ class ModelConfig:
     hidden: int = _setting(256, "width d of the model", low=8)
     dropout: float = _setting(0.1, "dropout in projections, MLPs and the decoder", low=0, high=0.95)
     input_dropout: float = _setting(0.3, "dropout on the raw video and text features", low=0, high=0.95)
-    centred: bool = _setting(True, "also project what sets each clip's features apart from the mean of its video")
+    centred: bool = _setting(False, "also project what sets each clip's features apart from the mean of its video")
     position: bool = _setting(True, "add a sinusoidal encoding of relative time to the video features")
     context: int = _setting(0, "radius in clips of a depthwise convolution in each block's MLP; 0: none", low=0)
 

@@ -77,7 +77,12 @@ class FeedForward(nn.Module):
 
 
 class Projection(nn.Module):
-    """Features of any width into the model: norm, dropout, linear, GELU, linear, norm."""
+    """Features of any width into the model: norm, dropout, linear, GELU, linear, norm.
+
+    The first norm's scale g and shift s are taken into the first linear layer: y = (W g) drop(x^) + (b + W s). Features
+    need no gradient, and so neither does x^: of the three matrix products of the widest layer one falls away. The shift
+    is not dropped out with the features, which is all that differs from the layers one after the other.
+    """
 
     def __init__(self, inputs: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -92,8 +97,32 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., width)."""
-        out: Tensor = self.layers(x)
-        return out
+        norm, drop, first, *rest = self.layers
+        assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(first, nn.Linear)
+        x = drop(nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps))
+        x = nn.functional.linear(x, first.weight * norm.weight, first.bias + first.weight @ norm.bias)
+        for layer in rest:
+            x = layer(x)
+        return x
+
+
+class Near(nn.Conv1d):
+    """A convolution over each clip and its two neighbours, as one matrix product and two shifts.
+
+    Faster than `conv1d` on the CPU, the more so the fewer the outputs. Parameters are those of
+    `nn.Conv1d(inputs, outputs, 3, padding=1)`.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, inputs), zero in padding, to (B, L, outputs)."""
+        weight = self.weight.permute(2, 0, 1).flatten(0, 1)  # (3 outputs, inputs): what the clip before sees, ...
+        before, here, after = nn.functional.linear(x, weight).chunk(3, -1)
+        out = here + nn.functional.pad(before[:, :-1], (0, 0, 1, 0)) + nn.functional.pad(after[:, 1:], (0, 0, 0, 1))
+        return out if self.bias is None else out + self.bias
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -14,7 +14,7 @@ from rdmf.model.batch import Batch
 from rdmf.model.decoder import Decoder, Moments
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
-from rdmf.model.layers import Projection, masked_mean, sine
+from rdmf.model.layers import Near, Projection, masked_mean, sine
 from rdmf.model.segments import Segments
 from rdmf.model.votes import VoteHead, Votes
 
@@ -65,9 +65,7 @@ class RDMF(Grounder):
             # A clip is outside unless something speaks for it: moments start short.
             self.units.bias.data = torch.tensor([-0.5, 0.0, 0.0])
         # Whether a moment reaches into the clip beside it shows in that clip: a kernel of three.
-        self.borders = (
-            nn.Conv1d(model.hidden, 2, 3, padding=1) if self.units is not None and config.decoder.borders else None
-        )
+        self.borders = Near(model.hidden, 2) if self.units is not None and config.decoder.borders else None
         if self.borders is not None:
             nn.init.zeros_(self.borders.weight)
             nn.init.zeros_(self.borders.bias)  # type: ignore[arg-type]
@@ -103,8 +101,7 @@ class RDMF(Grounder):
             return None
         borders = None
         if self.borders is not None:
-            valid = fused * batch.video_mask[..., None]
-            borders = self.borders(valid.transpose(1, 2)).transpose(1, 2)
+            borders = self.borders(fused * batch.video_mask[..., None])
         return Segments(self.units(fused), batch.video_mask, batch.edges, borders)
 
     def loss(self, output: Output, batch: Batch, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.layers import Near
 from rdmf.model.segments import IMPOSSIBLE, LIKELY, Likely
 from rdmf.model.spans import overlap
 
@@ -101,13 +102,13 @@ class VoteHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.near, self.told = nn.Conv1d(width, width, 3, padding=1), nn.Conv1d(width, 3, 3, padding=1)
+        self.near, self.told = Near(width, width), Near(width, 3)
         nn.init.normal_(self.told.weight, std=0.05 / width**0.5)
         assert self.told.bias is not None
         self.told.bias.data = torch.tensor([math.log(1.5), math.log(1.5), 0.0])
 
     def forward(self, fused: Tensor, mask: Tensor, edges: Tensor) -> Votes:
         """fused (B, L, d) with its mask (B, L) and clip borders (B, L + 1)."""
-        valid = mask[:, None].to(fused.dtype)  # nothing comes in from padding
-        near = nn.functional.gelu(self.near(fused.transpose(1, 2) * valid)) * valid
-        return Votes(self.told(near).transpose(1, 2), mask, edges)
+        valid = mask[..., None].to(fused.dtype)  # nothing comes in from padding
+        near = nn.functional.gelu(self.near(fused * valid)) * valid
+        return Votes(self.told(near), mask, edges)

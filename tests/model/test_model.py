@@ -22,6 +22,7 @@ D_VIDEO, D_TEXT = 7, 5
 
 SMALL: dict[str, Any] = {
     "hidden": 16,
+    "centred": True,
     "fusion.blocks": 1,
     "fusion.scales": 2,
     "fusion.heads": 2,
