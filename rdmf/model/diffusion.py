@@ -62,7 +62,7 @@ def diffuse(field: Tensor, mask: Tensor, rate: Tensor, steps: int) -> Tensor:
     """The same map as `diffuse_by_steps`, exactly, for any K, in the fastest form measured for device and type.
 
     Where there is a kernel (`rdmf.model.kernels`), it: on the CPU it was faster at every size than the plain loop,
-    products with a K-step matrix or a cosine basis, the FFT and a convolution (`benchmarks/diffusion_speed.py`).
+    products with a K-step matrix or a cosine basis, the FFT and a convolution (`rdmf bench --only diffusion`).
     Without one, `in_place` on the CPU, and `mirrored`, which launches least, elsewhere.
 
     Args and returns: see `diffuse_by_steps`; the result has the field's dtype, padding is carried along unchanged.

@@ -29,7 +29,7 @@ def reached(sheet: Sheet) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if TINY_SIZES in sheet.machine:
         return found
-    for judge in (_kernels, _traffic, _data, _published, _paper, _length):
+    for judge in (_fastest, _kernels, _traffic, _data, _published, _paper, _length):
         for group, said in judge(sheet).items():
             found.setdefault(group, []).extend(said)
     return found
@@ -46,6 +46,26 @@ def _of(sheet: Sheet, test: Callable[[Entry], bool]) -> dict[str, list[Entry]]:
         if one.count and test(one):
             found.setdefault(one.group, []).append(one)
     return found
+
+
+def _fastest(sheet: Sheet) -> dict[str, list[str]]:
+    """No aim, but the reason for which `diffuse` takes the kernel."""
+    out = {}
+    for group in sheet.groups():
+        by_case: dict[str, dict[str, float]] = {}
+        for one in sheet.entries:
+            if one.group == group and one.count and group.startswith("diffusion"):
+                by_case.setdefault(one.case, {})[one.name] = one.seconds
+        raced = {case: ways for case, ways in by_case.items() if "kernel" in ways}
+        if raced:
+            lost = {case: min(ways, key=lambda w: ways[w]) for case, ways in raced.items()}
+            lost = {case: best for case, best in lost.items() if best != "kernel"}
+            but = ", ".join(f"{best} at {case}" for case, best in lost.items())
+            out[group] = [
+                f"The kernel is the fastest of all ways at {len(raced) - len(lost)} of {len(raced)} sizes"
+                f"{f'; faster are {but}' if lost else ''}."
+            ]
+    return out
 
 
 def _kernels(sheet: Sheet) -> dict[str, list[str]]:

@@ -125,6 +125,7 @@ def refuse_difference(
     """
     if found.shape != right.shape:
         raise DisagreementError(f"{where}: '{name}' gives shape {tuple(found.shape)}, not {tuple(right.shape)}")
+    found, right = found.detach(), right.detach()
     apart = (found.double() - right.double()).abs()
     if mask is not None:
         apart = torch.where(mask, apart, 0.0)

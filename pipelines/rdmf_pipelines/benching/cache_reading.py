@@ -1,4 +1,4 @@
-"""Opening and reading a feature cache, beside the same content as plain HDF5 and as one compressed-free npz a video."""
+"""Opening and reading a feature cache, beside the same content as plain HDF5 and as one npz a video."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ NPZ, HDF5, OURS = "npz a video", "plain HDF5", "rdmf"
 MOST_VIDEOS = 96
 ABOUT = (
     "The features of {videos} videos, {rows:,} rows of {width} numbers, lying in the system's page cache. *npz a "
-    "video* is how published loops keep features; *plain HDF5* has a group a video. In brackets: how many times as fast "
-    "as npz. All three give the same rows; the last line also gives the sentences', and with rdmf the targets."
+    "video* is how published loops keep features; *plain HDF5* has a group a video. In brackets: how many times as "
+    "fast as npz, or as plain HDF5 where there is no npz. All give the same rows; the last line also gives the "
+    "sentences', and with rdmf the targets."
 )
 
 

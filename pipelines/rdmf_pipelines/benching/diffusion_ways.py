@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from rdmf.model.diffusion import diffuse, diffuse_by_steps, in_place, mirrored, step_kernel
 
 Way = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-#: Beyond so many clips an (L, L) matrix is out of the question.
-SQUARE = 2000
+#: Beyond so many clips an (L, L) basis is out of the question; one for each video well before that.
+SQUARE, SQUARE_EACH = 2000, 500
 LOOP = "plain loop"
 
 
@@ -87,7 +87,8 @@ def ways_for(length: int, channels: int, *, kernel: bool) -> dict[str, Way]:
     ways |= {"in place": in_place, "mirrored": mirrored}
     if channels == 1:
         ways["banded"] = banded
+        if length <= SQUARE_EACH:
+            ways["dense"] = dense
     if length <= SQUARE:
-        ways |= {"dense": dense} if channels == 1 else {}
         ways["cosine"] = cosine
     return ways | {"FFT": fourier}

@@ -57,7 +57,7 @@ def epochs(bench: Bench, cache: Path, preset: str, overrides: dict[str, Any]) ->
 
     Processor seconds where there is one thread. On a GPU the first epoch, which compiles kernels, does not count.
     """
-    count = 1 if bench.quick else 4 if bench.on_gpu else 2
+    count = 1 if bench.quick else 4 if bench.on_gpu else 2 if preset in ("paper", preset_of("rdmf")) else 1
     out = bench.folder / f"run-{len(list(bench.folder.glob('run-*')))}"
     settings = {**overrides, "train.epochs": count, "train.device": str(bench.device), "train.patience": 0}
     train(cache, out, preset=preset, overrides=settings, quiet=True)

@@ -52,12 +52,10 @@ def picture(sheet: Sheet) -> Any:
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.grid(color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
-        axis.axvline(THREE_HOURS, color=FAINT, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
+        dashed = {"linewidth": 1, "linestyle": (0, (3, 2)), "zorder": 1}
+        axis.axvline(THREE_HOURS, color=FAINT, label="three hours at a clip a second", **dashed)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, names, loc="lower center", ncols=max(1, len(names)), frameon=False, fontsize=9, labelcolor=INK
-    )
-    figure.text(
-        0.985, 0.012, "dashed: three hours at a clip a second", fontsize=7.5, color=FAINT, ha="right", va="bottom"
     )
     return figure

@@ -34,7 +34,10 @@ def tables(sheet: Sheet, name: str) -> list[str]:
     """The group's seconds, and what else is known: beside them where one way alone has it, else a table of its own."""
     entries = [e for e in sheet.entries if e.group == name]
     cases = list(dict.fromkeys(e.case for e in entries))
-    names = list(dict.fromkeys(e.name for e in entries))
+    # What others are measured against stands first.
+    known = dict.fromkeys(e.name for e in entries)
+    replaced = {e.against for e in entries}
+    names = sorted(known, key=lambda name: name not in replaced)
     found = {(e.case, e.name): e for e in entries}
     carriers: dict[str, list[str]] = {}
     for e in entries:
@@ -65,7 +68,8 @@ def _lines(sheet: Sheet, entries: Sequence[Entry], fields: Sequence[str]) -> str
         said = [e.instead, "", ""] if e.instead else [duration(e.seconds), spread(e), times(sheet.times_as_fast(e))]
         called = e.case if cases and not ways else e.name
         rows.append([called, *said, *(_extra(e, field) for field in fields)])
-    head = ["", "median", "spread", "times as fast", *fields]
+    one_case = "" if cases else entries[0].case
+    head = [entries[0].name if cases and not ways else one_case, "median", "spread", "times as fast", *fields]
     kept = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
     return table([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
 

@@ -165,12 +165,15 @@ def _processor() -> str:
 
 
 def ratios(now: Sheet, before: Sheet) -> list[tuple[Entry, Entry, float, bool]]:
-    """What both runs measured: (entry now, entry before, now / before in seconds, whether the quartiles lie apart)."""
+    """What both runs measured: (entry now, entry before, now / before in seconds, whether the quartiles lie apart).
+
+    Fewer than four measurements have no quartiles, and lie never apart.
+    """
     earlier = {e.key: e for e in before.entries}
     found = []
     for one in now.entries:
         other = earlier.get(one.key)
         if other is not None and one.count and other.count and other.seconds > 0:
-            apart = one.low > other.high or one.high < other.low
+            apart = min(one.count, other.count) >= 4 and (one.low > other.high or one.high < other.low)
             found.append((one, other, one.seconds / other.seconds, apart))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from rdmf_pipelines.benching.wording import duration, machine_line, number, spre
 PASSING = {"date", "load"}
 #: Characters that a line of text has at most.
 WIDTH = 110
+#: Changes that are listed after the tables, of those for the worse and those for the better.
+MOST_TOLD = 8
 
 
 def terminal(sheet: Sheet, before: Sheet | None = None) -> str:
@@ -82,8 +85,11 @@ def comparison(now: Sheet, before: Sheet) -> str:
         ("faster", [c for c in changed if c[2] <= 1]),
     ):
         if chosen:
-            told = ", ".join(f"{_called(one)} {ratio:.2f}" for one, _, ratio, _ in chosen)
-            lines.append(f"{len(chosen)} of {len(both)} {word} beyond their quartiles (now/then): {told}")
+            lines.append(
+                f"{len(chosen)} of {len(both)} {word} beyond their quartiles (now/then), marked * above; most:"
+            )
+            chosen.sort(key=lambda c: abs(math.log(c[2])), reverse=True)
+            lines += [f"  {ratio:.2f}  {_called(one)}" for one, _, ratio, _ in chosen[:MOST_TOLD]]
     return "\n".join(lines)
 
 

@@ -17,8 +17,10 @@ def number(value: float) -> str:
     """Three digits, or all before the point: "0.0312", "18.5", "20,480"."""
     if value == 0:
         return "0"
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
     digits = f"{value:.3g}"
-    return f"{float(digits):,.0f}" if abs(value) >= 99.95 else digits if "e" not in digits else f"{value:.6f}"
+    return digits if "e" not in digits else f"{value:.6f}"
 
 
 def spread(one: Entry) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +13,6 @@ import typer
 if TYPE_CHECKING:
     from rdmf_pipelines.benching.plan import Group
     from rdmf_pipelines.benching.sheet import Sheet
-
-#: Written where the device is told by name and not as a number of GPUs.
-AUTO = "auto"
 
 
 def bench(
@@ -33,7 +32,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny sizes: whether everything works, in a minute; not how fast it is.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = AUTO,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     seconds: Annotated[
         float, typer.Option(min=0.0, help="Time for each way of each thing; everything has five turns at least.")
     ] = 0.2,
@@ -170,12 +169,13 @@ def _measure(
             memory_gb=memory,
         )
         try:
-            for group in groups.values():
-                try:
-                    group.measure(bench)
-                finally:
-                    if json is not None:
-                        sheet.save(json)
+            with _ended_like_interrupted():
+                for group in groups.values():
+                    try:
+                        group.measure(bench)
+                    finally:
+                        if json is not None:
+                            sheet.save(json)
         except KeyboardInterrupt:
             print(f"interrupted; {len(sheet.entries)} figures measured", file=sys.stderr)
             code = 130
@@ -183,6 +183,26 @@ def _measure(
             print(f"error: {error}", file=sys.stderr)
             code = 1
     return sheet, code
+
+
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """What a scheduler sends before it kills ends the measurement as Ctrl-C does."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command() -> str:
