@@ -58,7 +58,7 @@ class Collector:
     def add(self, record: VideoRecord) -> None:
         """A video is finished."""
         self._records.append(record)
-        self._bytes += record.features.nbytes // 2  # stored in half the bytes
+        self._bytes += record.features.size * 2  # stored as float16
         self.done += 1
         self.rows += len(record.features)
         if self._bytes >= PART_BYTES or len(self._records) >= PART_VIDEOS:

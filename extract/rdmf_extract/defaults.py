@@ -8,8 +8,11 @@ import sys
 from rdmf_extract.launch import local_processes
 from rdmf_extract.record import Described
 
-FRAMES_PER_BATCH = {"cpu": 128, "gpu": 1024}  # frames in the batch of rows handed to the encoder
+# Frames in the batch of rows handed to the encoder. On a CPU larger ones are no faster, as networks take few at once
+# there; they only hold memory, three times over (being encoded, waiting, being filled), and are waited for at the end.
+FRAMES_PER_BATCH = {"cpu": 32, "gpu": 1024}
 MOST_ROWS_PER_BATCH = 256
+ROWS_TOGETHER = 4  # batches are a multiple of this where they can be: encoders fill up what they take at once
 
 
 def on_gpu(encoder: Described) -> bool:
@@ -28,4 +31,5 @@ def default_workers(encoder: Described) -> int:
 
 def default_batch(encoder: Described) -> int:
     frames = FRAMES_PER_BATCH["gpu" if on_gpu(encoder) else "cpu"]
-    return max(1, min(MOST_ROWS_PER_BATCH, frames // encoder.sampling.frames_per_window))
+    rows = max(1, min(MOST_ROWS_PER_BATCH, frames // encoder.sampling.frames_per_window))
+    return rows // ROWS_TOGETHER * ROWS_TOGETHER or rows

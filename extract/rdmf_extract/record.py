@@ -49,13 +49,19 @@ def video_record(video: EncodedVideo, encoder: Described, *, annotated_duration:
 def extraction_provenance(
     video_encoder: Described, text_encoder: TextEncoder, *, decoder: str = "auto", notes: dict[str, Any]
 ) -> Provenance:
-    """Everything that affects a feature of these encoders here, decoders and their versions included."""
+    """Everything that affects a feature of these encoders here, decoders and their versions included.
+
+    Where rows look at little of a video, "auto" leaves it to PyAV (see `objection`). Caches made before it did so hold
+    Decord's frames, a little different, hence a field of its own there and none elsewhere.
+    """
+    sparse = {"sparse": "pyav"} if decoder == "auto" and video_encoder.sampling.sparse else {}
     return Provenance(
         video={
             **video_encoder.provenance,
             **video_encoder.sampling.as_dict(),
             "dim": video_encoder.dim,
             "decoder": decoder,
+            **sparse,
             **decoder_versions(),
             "dtype": FEATURE_DTYPE,
         },

@@ -11,8 +11,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rdmf.store.errors import InputError
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -39,25 +37,40 @@ class Sampling:
     crop: int
 
     def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            # Not above: it loads the store and HDF5 with it, 10 MB in each decoder process.
+            from rdmf.store.errors import InputError
+
+            raise InputError(f"sampling: {problem}")
+
+    def _problem(self) -> str:
+        """What is wrong with these settings, or ""."""
         for name in ("fps", "window_seconds", "stride_seconds"):
             value = float(getattr(self, name))
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"sampling: {name} is {value}; it must be a positive number")
+                return f"{name} is {value}; it must be a positive number"
         for name in ("frames_per_window", "resize", "crop"):
             if getattr(self, name) < 1:
-                raise InputError(f"sampling: {name} is {getattr(self, name)}; it must be at least 1")
+                return f"{name} is {getattr(self, name)}; it must be at least 1"
         if self.crop > self.resize:
-            raise InputError(f"sampling: crop {self.crop} is larger than the resized short side {self.resize}")
+            return f"crop {self.crop} is larger than the resized short side {self.resize}"
         if abs(self.fps * self.window_seconds - self.frames_per_window) > 0.01 * self.frames_per_window:
-            raise InputError(
-                f"sampling: {self.fps:g} frames/s over a window of {self.window_seconds:g} s is not "
+            return (
+                f"{self.fps:g} frames/s over a window of {self.window_seconds:g} s is not "
                 f"{self.frames_per_window} frames; leave one of fps, window and frames per window out"
             )
+        return ""
 
     def instants(self, row: int) -> list[float]:
         """Seconds (from the first frame) at which row `row` looks at the video: `frames_per_window` of them, rising."""
         start, step = row * self.stride_seconds, self.window_seconds / self.frames_per_window
         return [start + (k + 0.5) * step for k in range(self.frames_per_window)]
+
+    @property
+    def sparse(self) -> bool:
+        """Whether rows look at the video less than once a second on average, so that much of it need not be decoded."""
+        return self.frames_per_window / self.stride_seconds < 1
 
     def row_count(self, duration_seconds: float) -> int:
         """Rows of a video: every row before whose start at least half a stride of video remains; never below one."""

@@ -20,6 +20,7 @@ COMMANDS = {
     "analyze": ("analyze", "analyze", "The mathematics of a run: states, stability, waves, a pattern as it forms."),
     "import-checkpoint": ("import_checkpoint", "import_checkpoint", "Make a run of a published model's checkpoint."),
     "bench": ("bench", "bench", "What takes how long here, side by side, and beside an earlier run."),
+    "bench extract": ("bench_extract", "bench_extract", "Extraction beside its parts, and beside the usual way."),
     "demo": ("demo", "demo", "Everything once, on videos rendered here; nothing is downloaded."),
     "doctor": ("doctor", "doctor", "Say what this machine can and cannot do."),
     "features info": ("features", "info", "What a cache holds and how it was made."),

@@ -4,8 +4,8 @@ Started as a fresh interpreter (never forked: the parent may hold torch, threads
 decoders only. Standard error is a file that the parent made: Decord's and FFmpeg's complaints land there to be read.
 
 Messages to the parent, as tuples: ("ready",) once, ("alive",) now and then, ("promise", seconds) once the header is
-read, ("frame", index, seconds), ("restart", reason), ("finished", Finished), ("failed", reason, passing). The parent
-answers ("taken", n).
+read, ("frame", index, seconds), ("restart", reason, takeover), ("finished", Finished), ("failed", reason, passing). The
+parent answers ("taken", n).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _Sender:
             self._connection.send(("frame", self._sent, event.seconds))
             self._sent += 1
         elif isinstance(event, Restart):
-            self._connection.send(("restart", event.reason))
+            self._connection.send(("restart", event.reason, event.takeover))
         elif isinstance(event, Finished):
             self.settle()
             self._connection.send(("finished", event))

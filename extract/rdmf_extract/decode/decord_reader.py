@@ -36,6 +36,8 @@ DAMAGE = re.compile(
 
 def objection(probe: Probe, sampling: Sampling) -> str:
     """Why Decord should not be given this file, or "" where nothing speaks against it."""
+    if sampling.sparse:
+        return "sparse: PyAV decodes only what rows look at"
     if probe.container not in CONTAINERS:
         return f"inexact or unsupported in Decord: container {probe.container}"
     if probe.codec not in CODECS:
@@ -82,7 +84,7 @@ def read_decord(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> I
             raise DecoderDisagreesError(f"Decord counts {len(reader)} frames, the file has {len(times)}")
         _check_times(reader, times)
         timeline = Timeline(sampling)
-        count = 0
+        count = used = 0
         last: Any = None
         last_seconds = 0.0
         for stamp in times:
@@ -91,6 +93,7 @@ def read_decord(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> I
             seconds = stamp - times[0]
             if last is not None and timeline.advance(seconds):
                 yield Frame(last_seconds, _picture(last, (high, wide), sampling.crop))
+                used += 1
             last, last_seconds = frame, seconds
             count += 1
         image = _picture(last, (high, wide), sampling.crop)
@@ -103,7 +106,13 @@ def read_decord(probe: Probe, sampling: Sampling, tick: Callable[[], None]) -> I
         raise DecoderDisagreesError(f"Decord met damaged data: {damage.group(1)[:120]}")
     yield Frame(last_seconds, image)
     yield Finished(
-        last_seconds + probe.last_seconds, count, 1.0, f"decord {decord.__version__}", first_seconds=times[0]
+        last_seconds + probe.last_seconds,
+        count,
+        1.0,
+        f"decord {decord.__version__}",
+        first_seconds=times[0],
+        decoded=count,
+        used=used + 1,
     )
 
 

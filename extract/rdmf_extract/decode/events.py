@@ -73,12 +73,15 @@ class Finished:
 
     Attributes:
         duration: seconds from the first frame to the end of the last frame's display.
-        frames: frames decoded (not only those that rows looked at).
-        recovered: share of the frames promised by the file that were decoded, in (0, 1].
+        frames: frames the video is known to have: decoded, or left out because no row looks at them.
+        recovered: share of the frames promised by the file that were decoded, in (0, 1]; frames that were left out
+            count as decoded, and are left out only where nothing decoded was damaged.
         decoder: e.g. "pyav 18.1.0".
         first_seconds: presentation time of the first frame in the file's own clock.
         bad_packets: packets that could not be decoded.
         takeover: why PyAV was used in place of Decord; "" where it was not.
+        decoded: frames that were decoded, those of an attempt that was given up left out.
+        used: frames that rows looked at.
     """
 
     duration: float
@@ -88,6 +91,8 @@ class Finished:
     first_seconds: float = 0.0
     bad_packets: int = 0
     takeover: str = ""
+    decoded: int = 0
+    used: int = 0
 
 
 Event = Frame | Restart | Finished

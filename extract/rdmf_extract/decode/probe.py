@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdmf_extract.decode.events import DecodeError, end_of_data
+from rdmf_extract.decode.packets import PacketReader
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Probe:
         frame_seconds: 1 / average frame rate, or 0 where unknown.
         last_seconds: how long the last frame is displayed, by its packet or else by the frame rate.
         rotation: degrees counter-clockwise by which the first frame is to be turned for display.
+        order: presentation times of the packets in the order of the file, which is that of decoding.
+        kinds: what depends on each of these packets (see `packets`); empty where that is not certain.
     """
 
     path: Path
@@ -45,6 +48,8 @@ class Probe:
     last_seconds: float
     rotation: int
     cut_short: str = ""
+    order: tuple[float, ...] = ()
+    kinds: bytes = b""
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
@@ -100,6 +105,9 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
         times: dict[float, float] = {}  # presentation time -> how long the frame is displayed
         packets = untimed = corrupt = discarded = 0
         cut_short = ""
+        order: list[float] = []
+        kinds = bytearray()
+        reader = PacketReader(context.name, bytes(context.extradata or b""))
         base = float(stream.time_base) if stream.time_base else 0.0
         try:
             for packet in container.demux(stream):
@@ -116,7 +124,10 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 untimed += packet.pts is None
                 if stamp is not None:
-                    times[stamp * base] = (packet.duration or 0) * base
+                    seconds = stamp * base
+                    times[seconds] = (packet.duration or 0) * base
+                    order.append(seconds)
+                    kinds.append(reader.kind(packet))
         except (av.FFmpegError, OSError) as error:
             cut_short = end_of_data(error)
         if packets == 0:
@@ -144,6 +155,8 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
             or (1.0 / float(rate) if rate else UNKNOWN_FRAME_SECONDS),
             rotation=rotation or 0,
             cut_short=cut_short,
+            order=tuple(order),
+            kinds=bytes(kinds) if reader.sure else b"",
         )
 
 

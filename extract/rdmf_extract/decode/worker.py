@@ -27,7 +27,7 @@ from rdmf_extract.decode.policy import MIN_RECOVERED
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.sampling import Sampling
 
-RING_BYTES = 16 << 20
+RING_BYTES = 4 << 20  # frames on their way only: a thread takes them out at once, and rows wait elsewhere
 RECYCLE_AFTER = 200  # decoders leak a little with each file
 START_SECONDS = 600.0
 # With one decoder on one file, before the other is tried.
@@ -146,7 +146,7 @@ class DecoderProcess:
                     connection.send(("taken", 1))
                     yield frame
                 elif kind == "restart":
-                    yield Restart(message[1])
+                    yield Restart(message[1], message[2])
                 elif kind == "finished":
                     settled = True
                     yield message[1]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rdmf_extract.batches import EncodedVideo
+from rdmf_extract.batches import EncodedVideo, halved
 from rdmf_extract.decode.policy import decoder_versions
 from rdmf_extract.decode.worker import DecoderProcess
 from rdmf_extract.defaults import default_batch
@@ -146,14 +147,14 @@ def extract_video(
     block = np.empty((settings.block_rows, sampling.frames_per_window, sampling.crop, sampling.crop, 3), np.uint8)
     held, takeover = 0, ""
     tickets: list[Any] = []
-    features: list[Features] = []
+    features: list[NDArray[np.floating[Any]]] = []
     for item in rows_of(_decoder_process(settings), vid, path, sampling, settings.decoder):
         if isinstance(item, Row):
             block[held] = item.frames
             held += 1
             if held == len(block):
                 if len(tickets) == BLOCKS_AHEAD:
-                    features.append(get(tickets.pop(0)))
+                    features.append(halved(get(tickets.pop(0))))
                 tickets.append(send(block.copy()))
                 held = 0
         elif isinstance(item, Again):
@@ -162,7 +163,7 @@ def extract_video(
         elif isinstance(item, Decoded):
             if held:
                 tickets.append(send(block[:held].copy()))
-            features += [get(ticket) for ticket in tickets]
+            features += [halved(get(ticket)) for ticket in tickets]
             return VideoResult(EncodedVideo(vid, np.concatenate(features), item.end), takeover)
         else:
             return VideoResult(item, takeover)
