@@ -54,7 +54,7 @@ def settle(events: Iterator[Event]) -> tuple[list[Frame], Finished, list[str]]:
 def both(path: Path, s: Sampling, *, damaged: bool = False) -> tuple[Finished, Finished, list[str]]:
     """The ends of decoding only what is used and of decoding all; their frames are equal, bit for bit.
 
-    Where a file is damaged, what was left out may be too, without anybody noticing: frames are equal, counts may not be.
+    Where a file is damaged, what was left out may be too, and nobody notices: frames are equal, counts may not be.
     """
     facts = probe(path)
     ours, end, restarts = settle(read_pyav(facts, s, lambda: None))
