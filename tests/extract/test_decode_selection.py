@@ -51,8 +51,11 @@ def settle(events: Iterator[Event]) -> tuple[list[Frame], Finished, list[str]]:
     raise AssertionError("no end")
 
 
-def both(path: Path, s: Sampling) -> tuple[Finished, Finished, list[str]]:
-    """The ends of decoding only what is used and of decoding all; their frames are equal, bit for bit."""
+def both(path: Path, s: Sampling, *, damaged: bool = False) -> tuple[Finished, Finished, list[str]]:
+    """The ends of decoding only what is used and of decoding all; their frames are equal, bit for bit.
+
+    Where a file is damaged, what was left out may be too, and nobody notices: frames are equal, counts may not be.
+    """
     facts = probe(path)
     ours, end, restarts = settle(read_pyav(facts, s, lambda: None))
     theirs, plain, _ = settle(pyav_reader.read_everything(facts, s, lambda: None))
@@ -61,7 +64,7 @@ def both(path: Path, s: Sampling) -> tuple[Finished, Finished, list[str]]:
         np.testing.assert_array_equal(one.image, other.image)
     assert end.duration == plain.duration
     assert end.used == plain.used == len(ours)
-    if not restarts:
+    if not restarts and not damaged:
         assert (end.frames, end.recovered) == (plain.frames, plain.recovered)
     return end, plain, restarts
 
@@ -248,7 +251,7 @@ def test_damage_anywhere_changes_no_frame(clips, tmp_path, at, length, stride):
         render(source, every(0.1, 80), options={"g": "12", "crf": "20"}, container_options={"movflags": "faststart"})
     path = scramble(source, tmp_path / "damaged.mp4", at, min(1.0, at + length))
     with contextlib.suppress(DecodeError):
-        both(path, sampling(stride, stride, 1))
+        both(path, sampling(stride, stride, 1), damaged=True)
 
 
 def test_damage_that_is_met_ends_the_short_way(tmp_path):
