@@ -1,4 +1,4 @@
-"""benchmarks/footage_folds.py: what is watched shares no footage with what is learnt from, and is labelled as it was."""
+"""benchmarks/footage_folds.py: what is watched shares no footage with what is learnt from, and keeps its labels."""
 
 from __future__ import annotations
 
