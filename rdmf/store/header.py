@@ -183,7 +183,7 @@ def _reason(error: Exception) -> str | None:
     told = re.search(r"errno = (\d+)", str(error))
     if told is not None:
         return os.strerror(int(told[1]))
-    return str(error) if isinstance(error, OSError) else None
+    return (error.strerror or str(error)) if isinstance(error, OSError) else None
 
 
 def _sync_directory(directory: Path) -> None:

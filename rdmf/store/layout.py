@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from rdmf.store.errors import InputError
 from rdmf.store.header import HEADER_BYTES, SCHEMA
+from rdmf.store.patient_file import PatientFile
 from rdmf.store.rows import Extent, Files
 from rdmf.store.strings import Strings
 
@@ -87,9 +89,18 @@ class Structure:
     digests: dict[str, str]
 
 
-def open_for_writing(path: Path) -> Any:
-    """A new HDF5 file with an empty user block, in the 1.8 format whose structures carry checksums of their own."""
-    return h5py.File(path, "w", userblock_size=HEADER_BYTES, libver=("v108", "v108"), locking=False)
+@contextmanager
+def open_for_writing(path: Path) -> Iterator[Any]:
+    """A new HDF5 file with an empty user block, in the 1.8 format whose structures carry checksums of their own.
+
+    Raises:
+        OSError: it could not be written, the disk being full for instance; see `rdmf.store.patient_file`.
+    """
+    with (
+        PatientFile(path) as place,
+        h5py.File(place, "w", userblock_size=HEADER_BYTES, libver=("v108", "v108")) as file,
+    ):
+        yield file
 
 
 def write_root(

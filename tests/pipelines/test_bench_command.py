@@ -257,6 +257,8 @@ def test_another_shape_is_a_difference() -> None:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_keeps_what_is_measured(run: Run, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals) -> None:
     usual = signal.getsignal(signal.SIGTERM)
+    # A shell starts background jobs with the signal ignored, and children inherit that: CI may well be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def stop(bench: Bench) -> None:
         bench.add(Entry("half", "c", "n", 1.0, 1.0, 1.0, 1))
@@ -264,7 +266,10 @@ def test_interruption_keeps_what_is_measured(run: Run, monkeypatch: pytest.Monke
         bench.add(Entry("more", "c", "n", 1.0, 1.0, 1.0, 1))
 
     monkeypatch.setattr(plan.Group, "measure", lambda self, bench: stop(bench))
-    code, out, err = run("--quick", "--device", "cpu", "--only", "matcher", "--json", "out.json")
+    try:
+        code, out, err = run("--quick", "--device", "cpu", "--only", "matcher", "--json", "out.json")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "half" in out
     assert "1 figures measured" in err
