@@ -14,7 +14,6 @@ their place within a clip. Footage with more than a third of its type's moments 
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
-from source_folds import deal, groups_of, moments_of
+from source_folds import arguments, deal, groups_of, moments_of
 
 from rdmf.store import Cache, PartWriter, QueryRecord, TextRecord, VideoRecord, open_cache
 
@@ -174,13 +173,8 @@ def write(
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--same", type=float, default=0.92)
+    parser = arguments(__doc__)
     parser.add_argument("--alike", type=float, default=0.7)
-    parser.add_argument("--out", type=Path, required=True, help="where: OUT0.h5, OUT1.h5, ...")
     given = parser.parse_args()
     with open_cache(given.cache) as cache:
         queries = [query for query in cache.query_records(given.split) if query.windows]

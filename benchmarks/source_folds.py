@@ -106,15 +106,20 @@ def write_fold(cache: Cache, queries: list[QueryRecord], watched: set[int], show
             writer.add_query(query)
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """What both kinds of folds are asked for."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--split", default="train")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--same", type=float, default=0.92)
     parser.add_argument("--out", type=Path, required=True, help="where: OUT0.h5, OUT1.h5, ...")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """The command."""
+    given = arguments(__doc__).parse_args()
     with open_cache(given.cache) as cache:
         queries = [query for query in cache.query_records(given.split) if query.windows]
         moments = moments_of(cache, queries)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rdmf.analysis.coefficients import Coefficients
-from rdmf.config import Config, FusionConfig
+from rdmf.config import Config
 from rdmf.model.base import Grounder
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import LiteralFusion, ReactionBlock
 from rdmf.model.layers import masked_mean
 from rdmf.model.rdmf import RDMF
 from rdmf.model.reaction import Kinetics, Rates
+from rdmf.sections import FusionConfig
 from rdmf.store import Cache, InputError
 
 Floats = NDArray[np.float64]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import DecoderConfig, ModelConfig
 from rdmf.model.batch import Batch
 from rdmf.model.dropout import Dropout
 from rdmf.model.layers import Attention, FeedForward, mlp, sine
@@ -15,6 +14,7 @@ from rdmf.model.runs import best_runs
 from rdmf.model.segments import Likely, Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre, to_edges
 from rdmf.model.votes import Votes
+from rdmf.sections import DecoderConfig, ModelConfig
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import DiffusionConfig
 from rdmf.model.fused import heat_steps
 from rdmf.model.kernels import chosen
+from rdmf.sections import DiffusionConfig
 
 
 def laplacian(field: Tensor, mask: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import FusionConfig, ModelConfig
 from rdmf.model.dropout import Dropout
 from rdmf.model.layers import Attention, FeedForward, masked_mean
 from rdmf.model.reaction import Kinetics, Rates, gray_scott
+from rdmf.sections import FusionConfig, ModelConfig
 
 
 class LiteralFusion(nn.Module):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import FusionConfig
 from rdmf.model.diffusion import bounded, unbounded
 from rdmf.model.fused import gray_scott_steps
 from rdmf.model.kernels import chosen
 from rdmf.model.split_steps import SplitSteps, split_steps
 from rdmf.model.stable_set import StableSet
+from rdmf.sections import FusionConfig
 
 #: eta * D never exceeds this: explicit diffusion keeps the maximum principle and no mode alternates in sign.
 DIFFUSION_LIMIT = 0.25

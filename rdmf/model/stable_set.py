@@ -43,7 +43,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdmf.config import FusionConfig
+from rdmf.sections import FusionConfig
 
 #: Limits of p: how near the lower state is to the upper (1: the fold).
 NEARNESS = (0.01, 0.95)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import Config, LossConfig
+from rdmf.config import Config
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output
 from rdmf.model.segments import REACH, Segments
 from rdmf.model.spans import overlap, to_centre, to_edges
+from rdmf.sections import LossConfig
 from rdmf.train.matcher import match, match_cost
 
 

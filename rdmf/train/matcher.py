@@ -7,9 +7,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from rdmf.config import LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.spans import overlap, to_centre, to_edges
+from rdmf.sections import LossConfig
 from rdmf.train.assignment import assign
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rdmf.config import TrainConfig
+from rdmf.sections import TrainConfig
 
 
 def rate_at(step: int, total: int, config: TrainConfig) -> float:

@@ -17,9 +17,10 @@ from rdmf.analysis.equilibria import fold_margin, states
 from rdmf.analysis.matrices import radius
 from rdmf.analysis.modes import combs, modes, scale_modes
 from rdmf.analysis.regime import BISTABLE, TURING, map_regime, system_regime
-from rdmf.config import Config, FusionConfig
+from rdmf.config import Config
 from rdmf.model.reaction import DIFFUSION_LIMIT, RATE_LIMIT, Kinetics, Rates
 from rdmf.model.stable_set import DEPTH, NEARNESS, StableSet
+from rdmf.sections import FusionConfig
 from rdmf.store import InputError
 
 CASES = settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdmf.config import DiffusionConfig
 from rdmf.model.diffusion import (
     TemporalDiffusion,
     bounded,
@@ -19,6 +18,7 @@ from rdmf.model.diffusion import (
     step_kernel,
     unbounded,
 )
+from rdmf.sections import DiffusionConfig
 
 CASES = settings(max_examples=40, deadline=None)
 lengths = st.lists(st.integers(1, 23), min_size=1, max_size=4)

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdmf.config import FusionConfig, ModelConfig
 from rdmf.model.diffusion import laplacian
 from rdmf.model.fusion import LiteralFusion, react
 from rdmf.model.reaction import DIFFUSION_LIMIT, RATE_LIMIT, Kinetics, Rates, gray_scott, spread
+from rdmf.sections import FusionConfig, ModelConfig
 
 CASES = settings(max_examples=40, deadline=None)
 lengths = st.lists(st.integers(1, 19), min_size=1, max_size=4)

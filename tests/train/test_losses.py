@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from rdmf.config import Config, LossConfig
+from rdmf.config import Config
 from rdmf.model.decoder import Moments
 from rdmf.model.rdmf import Output
 from rdmf.model.segments import Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre
+from rdmf.sections import LossConfig
 from rdmf.train.losses import Targets, border_loss, contrast_loss, moment_losses, saliency_loss, total_loss
 
 

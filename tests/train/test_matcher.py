@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from rdmf.config import LossConfig
 from rdmf.model.decoder import Moments
 from rdmf.model.spans import overlap, to_centre, to_edges
+from rdmf.sections import LossConfig
 from rdmf.train.matcher import match, match_cost
 
 CASES = settings(max_examples=60, deadline=None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rdmf.config import TrainConfig
+from rdmf.sections import TrainConfig
 from rdmf.train.schedule import Average, rate_at
 
 

@@ -6,7 +6,9 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +137,13 @@ def load(path: Path) -> Sheet:
         raise InputError(f"{path}: {error.strerror}; `rdmf bench --json FILE` writes such files") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not written by `rdmf bench --json` ({error})") from None
+
+
+def typed(*command: str) -> str:
+    """The command line that runs, with the threads it runs on; `rdmf COMMAND` where, as in tests, there is none."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    given = sys.argv[1:] if tuple(sys.argv[1 : len(command) + 1]) == command else command
+    return f"{f'OMP_NUM_THREADS={threads} ' if threads else ''}{shlex.join(['rdmf', *given])}"
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:

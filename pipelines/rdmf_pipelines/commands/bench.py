@@ -147,14 +147,14 @@ def _measure(
     from rdmf_pipelines.benching.aims import TINY_SIZES
     from rdmf_pipelines.benching.bench import Bench, DisagreementError
     from rdmf_pipelines.benching.plan import refuse_unknown
-    from rdmf_pipelines.benching.sheet import Sheet, machine
+    from rdmf_pipelines.benching.sheet import Sheet, machine, typed
 
     refuse_unknown("--model", "model", models, MODELS)
     if features is not None:
         with open_cache(features):
             pass
     where = pick_device(device)
-    sheet = Sheet(_command(), {**machine(str(where)), **({TINY_SIZES: "tiny (--quick)"} if quick else {})})
+    sheet = Sheet(typed("bench"), {**machine(str(where)), **({TINY_SIZES: "tiny (--quick)"} if quick else {})})
     code = 0
     with tempfile.TemporaryDirectory(prefix="rdmf-bench-") as folder:
         bench = Bench(
@@ -203,17 +203,6 @@ def _ended_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _command() -> str:
-    """What was typed, with the threads it ran on."""
-    import os
-    import shlex
-
-    threads = os.environ.get("OMP_NUM_THREADS")
-    # Called from Python, as tests do, there is no command line of ours to repeat.
-    given = sys.argv[1:] if sys.argv[1:2] == ["bench"] else ["bench"]
-    return f"{f'OMP_NUM_THREADS={threads} ' if threads else ''}{shlex.join(['rdmf', *given])}"
 
 
 def _print(sheet: Sheet, before: Sheet | None) -> None:

@@ -48,7 +48,7 @@ def bench_extract(
     from rdmf.store.errors import InputError
     from rdmf_extract.decode.events import POLICIES
     from rdmf_pipelines.benching.sample_videos import TINY, USUAL, render_samples, video_files
-    from rdmf_pipelines.benching.sheet import Sheet, load, machine
+    from rdmf_pipelines.benching.sheet import Sheet, load, machine, typed
     from rdmf_pipelines.benching.show import terminal
 
     before = load(against) if against is not None else None
@@ -68,7 +68,7 @@ def bench_extract(
     from rdmf_pipelines.benching.extraction import ExtractionBench
     from rdmf_pipelines.benching.selected_decoding import measure_selection
 
-    sheet = Sheet(_command(), machine())
+    sheet = Sheet(typed("bench", "extract"), machine())
     with tempfile.TemporaryDirectory(prefix="rdmf-bench-") as folder:
         if not named:
             tell("rendering videos")
@@ -90,11 +90,3 @@ def bench_extract(
         sheet.save(json)
     print(terminal(sheet, before))
     return 0
-
-
-def _command() -> str:
-    """What was typed."""
-    import shlex
-
-    given = sys.argv[1:] if sys.argv[1:3] == ["bench", "extract"] else ["bench", "extract"]
-    return shlex.join(["rdmf", *given])
