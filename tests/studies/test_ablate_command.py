@@ -333,3 +333,16 @@ def test_settings_of_rdmf_alone_do_not_make_a_published_models_runs_others(place
     assert len(ran(place)) == 1
     assert rdmf(*models, "--row", "rdmf") == 0
     assert rdmf(*models, "--row", "rdmf", *changed) == 2
+
+
+def test_a_row_of_which_a_fold_is_missing_is_not_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL", "without-iou-head/fold2")
+    study = (*STUDY, "--seeds", "1", "--out", "study")
+    assert rdmf(*study, "--jobs", 1) == 1
+    page = (place / "study/table.md").read_text()
+    assert "| full | 1 |" in page
+    assert "| without IoU head | 1 |" not in page
+    assert "without IoU head · fold2 · seed 0" in page
+    monkeypatch.delenv("FAIL")
+    assert rdmf(*study) == 0
+    assert "| without IoU head | 1 |" in (place / "study/table.md").read_text()

@@ -68,11 +68,15 @@ class Results:
         return list(self.about["missing"])
 
     def row(self, label: str, *, read: bool = False) -> Row:
-        """One row, from the decoder or read off."""
+        """One row, from the decoder or read off, with the seeds of which every fold is measured.
+
+        A mean over some of the folds stands beside means over all of them for another thing than it is.
+        """
         number = self.labels.index(label)
         values = (self.reading if read else self.decoder)[number]
         seeds = tuple(self.about["seeds"])
-        measured = [s for s in range(len(seeds)) if np.isfinite(values[s]).any()]
+        folds = np.split(np.isfinite(values).any(1), self.queries.bounds[1:-1], axis=1)  # each (seeds, its queries)
+        measured = [s for s in range(len(seeds)) if all(fold[s].any() for fold in folds)]
         kept = values[measured] if measured else values[:1]
         name = label + READ_OFF if read else label
         return Row(name, tuple(seeds[s] for s in measured), kept, self._facts(label))
