@@ -14,6 +14,7 @@ import rdmf
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import as_json, fingerprint
 from rdmf.store.header import whole_or_absent
+from rdmf.store.held_signals import HeldSignals
 from rdmf.store.layout import (
     TEXT_FEATURES,
     VIDEO_FEATURES,
@@ -120,7 +121,8 @@ def write_tables(path: Path, tables: Tables) -> Path:
         InputError: the place cannot be written to, or a block or table cannot be had.
     """
     provenance, links = tables.provenance, tables.links
-    with whole_or_absent(path) as partial, open_for_writing(partial) as file:
+    # Between blocks and tables a signal may end the run, inside HDF5 it may not.
+    with whole_or_absent(path) as partial, HeldSignals() as held, open_for_writing(partial) as file:
         write_root(
             file,
             about=_about(tables),
@@ -129,10 +131,12 @@ def write_tables(path: Path, tables: Tables) -> Path:
             fingerprint=fingerprint(provenance),
         )
         if links is None:
-            _write_rows(file, tables)
+            _write_rows(file, tables, held)
         for name, values in tables.arrays.items():
+            held.deliver()
             write_table(file, name, values())
         for name, column in tables.strings.items():
+            held.deliver()
             write_strings(file, name, column())
         if links is not None:
             write_strings(file, "link/path", Strings.of(links.paths, "link/path"))
@@ -152,7 +156,7 @@ def _about(tables: Tables) -> dict[str, Any]:
     }
 
 
-def _write_rows(file: Any, tables: Tables) -> None:
+def _write_rows(file: Any, tables: Tables, held: HeldSignals) -> None:
     """Streams the rows into tables of known size, so that memory holds one block and the file no gaps."""
     n_rows, n_tokens = tables.n_rows, tables.n_tokens
     dtype = np.dtype(tables.feature_dtype)
@@ -161,11 +165,13 @@ def _write_rows(file: Any, tables: Tables) -> None:
     tokens = file.create_dataset(TEXT_FEATURES, (n_tokens, tables.d_text), dtype, track_times=False)
     at = 0
     for block, block_times in tables.row_blocks:
+        held.deliver()
         features[at : at + len(block)] = block
         times[at : at + len(block)] = block_times
         at += len(block)
     done = 0
     for block in tables.token_blocks:
+        held.deliver()
         tokens[done : done + len(block)] = block
         done += len(block)
     if (at, done) != (n_rows, n_tokens):

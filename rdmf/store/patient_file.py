@@ -2,7 +2,8 @@
 
 HDF5 keeps what it could not write, tries again whenever something is closed, and may bring the process down when it
 tries at its end. So it is never told: the first failure is kept, what follows goes nowhere, and the failure is raised
-when HDF5 has closed the file and forgotten it.
+when HDF5 has closed the file and forgotten it. Nor does a file that is closed too early, by an exception in HDF5's own
+closing, tell it so.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class PatientFile:
         """All of it, or what looks like it."""
         view = memoryview(data).cast("B")
         done = 0
-        while done < len(view) and self.failure is None:
+        while done < len(view) and self._usable():
             try:
                 done += os.pwrite(self._file.fileno(), view[done:], self._at + done)
             except OSError as failure:
@@ -68,10 +69,12 @@ class PatientFile:
         """As many bytes as the buffer takes, up to the end."""
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._end - self._at))
-        try:
-            found = os.pread(self._file.fileno(), count, self._at)
-        except OSError as failure:
-            self.failure, found = self.failure or failure, b""
+        found = b""
+        if not self._file.closed:
+            try:
+                found = os.pread(self._file.fileno(), count, self._at)
+            except OSError as failure:
+                self.failure = self.failure or failure
         view[:count] = found.ljust(count, b"\0")
         self._at += count
         return count
@@ -79,7 +82,7 @@ class PatientFile:
     def truncate(self, size: int | None = None) -> int:
         """Makes the file so long."""
         size = self._at if size is None else size
-        if self.failure is None:
+        if self._usable():
             try:
                 self._file.truncate(size)
             except OSError as failure:
@@ -89,3 +92,6 @@ class PatientFile:
 
     def flush(self) -> None:
         """Nothing waits here."""
+
+    def _usable(self) -> bool:
+        return self.failure is None and not self._file.closed

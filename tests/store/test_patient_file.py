@@ -70,3 +70,13 @@ def test_reading_back_and_cutting(tmp_path: Path) -> None:
         file.seek(0)
         assert (file.read(), file.tell()) == (b"abc", 3)
     assert (tmp_path / "f").read_bytes() == b"abc"
+
+
+def test_a_file_closed_under_hdf5_is_not_told(tmp_path: Path) -> None:
+    with PatientFile(tmp_path / "f") as file:
+        file.write(b"abc")
+    file.write(b"def")
+    file.seek(0)
+    assert file.read(3) == b"\0\0\0"
+    assert file.truncate(2) == 2
+    assert (tmp_path / "f").read_bytes() == b"abc"
