@@ -34,10 +34,12 @@ class SignalledWhenDropped:
 
 @pytest.fixture(autouse=True)
 def _as_in_a_terminal() -> Any:
-    """A shell starts background jobs with Ctrl-C ignored, and CI may well be one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell starts background jobs with Ctrl-C ignored, nohup those with SIGHUP ignored, and CI may well be one."""
+    before = {which: signal.signal(which, signal.SIG_DFL) for which in ENDING}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for which, handler in before.items():
+        signal.signal(which, handler)
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, *ENDING])

@@ -23,6 +23,7 @@ def test_a_crash_that_does_not_come_again_changes_nothing(extraction: Extraction
     assert extraction.left() == ["f.h5"]
 
 
+@pytest.mark.long
 def test_files_that_always_crash_or_hang_cost_themselves_and_are_named(
     extraction: Extraction, undisturbed: str
 ) -> None:

@@ -20,6 +20,7 @@ needs_triton = pytest.mark.skipif(version < kernels.OLDEST_TRITON, reason="Trito
 
 
 @needs_triton
+@pytest.mark.long
 def test_interpreted() -> None:
     """See interpreted_triton.py for what is tested."""
     file = Path(__file__).with_name("interpreted_triton.py")

@@ -98,6 +98,7 @@ def assert_like(run: Path, other: Path) -> None:
     assert float(apart.norm() / size.norm()) < 1e-3
 
 
+@pytest.mark.long
 def test_a_run_of_two_processes_and_back(cache_path: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     """Whole; begun by one and ended by two; begun by two and ended by one."""
     overrides = {**tiny, "batch": 7, "holdout": 0.25, "ema": 0.9}

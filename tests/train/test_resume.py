@@ -68,7 +68,9 @@ def whole(cache_path: Path, overrides: dict[str, Any], tmp_path_factory: pytest.
     return train(cache_path, tmp_path_factory.mktemp("whole") / "run", overrides=overrides, quiet=True)
 
 
-@pytest.mark.parametrize("stops", [[1], [2], [1, 2, 3]])
+@pytest.mark.parametrize(
+    "stops", [pytest.param([1], marks=pytest.mark.long), pytest.param([2], marks=pytest.mark.long), [1, 2, 3]]
+)
 def test_stopping_between_epochs(
     stops: list[int], cache_path: Path, overrides: dict[str, Any], whole: Path, tmp_path: Path
 ) -> None:
@@ -85,7 +87,7 @@ def test_stopping_between_epochs(
     ("where", "call", "finished"),
     [
         ("batch", 8, 1),  # 5 batches an epoch: in the middle of the second
-        ("file", 9, 1),  # while a file is being written
+        pytest.param("file", 9, 1, marks=pytest.mark.long),  # while a file is being written
         # the second epoch's weights are written, the state to go on from is not
         pytest.param("resume state", 2, 1, marks=pytest.mark.long),
         pytest.param("batch", 2, 0, marks=pytest.mark.long),  # before anything could be saved

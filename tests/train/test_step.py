@@ -70,15 +70,8 @@ def test_a_bucketed_run_learns_and_goes_on_where_it_stopped(
     assert (whole / "last.safetensors").read_bytes() == (part / "last.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "moment-detr",
-        pytest.param("rdmf", marks=pytest.mark.long),
-        pytest.param("qd-detr", marks=pytest.mark.long),
-        pytest.param("univtg", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["moment-detr", "rdmf", "qd-detr", "univtg"])
 def test_compiled_code_gives_the_same_losses(
     name: str, split: Split, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,9 @@ def test_it_trains_and_predicts(name: str, cache_path: Path, tmp_path: Path) -> 
     assert answer["pred_relevant_windows"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["qd-detr", *(pytest.param(n, marks=pytest.mark.long) for n in MODELS if n != "qd-detr")]
+)
 def test_a_stopped_run_goes_on_to_the_same_weights(name: str, cache_path: Path, tmp_path: Path) -> None:
     """Drawn pairs and dropout depend on (seed, epoch) alone."""
     options = overrides(name)
