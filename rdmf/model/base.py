@@ -56,10 +56,11 @@ class Grounder(nn.Module, ABC):
         Raises:
             InputError: with both pairs of widths.
         """
-        if batch.video.shape[-1] != self.video_dim or batch.text.shape[-1] != self.text_dim:
+        video, text = batch.widths
+        if video != self.video_dim or text != self.text_dim:
             raise InputError(
                 f"this model takes {self.video_dim}-d video and {self.text_dim}-d text features, "
-                f"the cache has {batch.video.shape[-1]} and {batch.text.shape[-1]}"
+                f"the cache has {video} and {text}"
             )
 
 

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from rdmf.model.rows import Rows
+
+
+class Features:
+    """A field of `Batch` that may be given as `Rows`: whoever reads it has a tensor, gathered when it is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, batch: Any, owner: type | None = None) -> Tensor:
+        if batch is None:  # a dataclass asks for a default here, and there is none
+            raise AttributeError(self.name)
+        given: Tensor | Rows = vars(batch)[self.name]
+        if isinstance(given, Rows):
+            given = vars(batch)[self.name] = given.gathered()
+        return given
+
+    def __set__(self, batch: Any, given: Tensor | Rows) -> None:
+        vars(batch)[self.name] = given
 
 
 @dataclass(frozen=True)
@@ -15,20 +35,20 @@ class Batch:
     """B queries, each with its own video of L_b <= L clips and M_b <= M tokens.
 
     Attributes:
-        video: (B, L, d_v) clip features.
+        video: (B, L, d_v) clip features; may be given as `Rows`, which are gathered when somebody looks at them.
         video_mask: (B, L) bool, True where valid; the valid clips come first.
         edges: (B, L + 1) clip i covers [edges[i], edges[i + 1]) as a share of the video's duration; constant in
             padding.
-        text: (B, M, d_t) token features.
+        text: (B, M, d_t) token features; or `Rows`.
         text_mask: (B, M) bool, True where valid.
         source: (B,) int64, equal for queries about the same video, on the host whatever the device; None where nobody
             asked.
     """
 
-    video: Tensor
+    video: Features = Features()
     video_mask: Tensor
     edges: Tensor
-    text: Tensor
+    text: Features = Features()
     text_mask: Tensor
     source: Tensor | None = None
 
@@ -42,11 +62,27 @@ class Batch:
         """(B, L) centre of each clip as a share of the duration."""
         return (self.edges[:, 1:] + self.edges[:, :-1]) / 2
 
+    @property
+    def stored(self) -> tuple[Tensor | Rows, Tensor | Rows]:
+        """Video and text as they were given: for those who can do with rows of a table."""
+        return vars(self)["video"], vars(self)["text"]
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """d_v and d_t, without looking at the features."""
+        video, text = self.stored
+        return video.shape[-1], text.shape[-1]
+
+    def gathered(self) -> Batch:
+        """The same batch, its features in tensors."""
+        return dataclasses.replace(self)
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; itself where it already lies there."""
-        if self.video.device == device:
+        if self.video_mask.device == device:
             return self
-        return dataclasses.replace(moved(self, device), source=self.source)
+        there = moved(dataclasses.replace(self, source=None), device)
+        return dataclasses.replace(there, source=self.source)
 
 
 Part = TypeVar("Part")

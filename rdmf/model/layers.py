@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rdmf.model.dropout import Dropout
+from rdmf.model.rows import Rows, prepared
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Attention(nn.Module):
 PIECE = 4096
 
 
-def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def in_pieces(layer: Callable[[Any], Tensor], x: Tensor | Rows) -> Tensor:
     """layer(x) of a layer that treats every clip by itself, (B, L, ...) to (B, L, ...).
 
     Hours of video in pieces: what lies between the layer's input and its output, wider than both, then stays in the
@@ -93,14 +95,11 @@ class FeedForward(nn.Module):
             return in_pieces(self._alone, x)
         hidden = self.into(self.norm(x)) * mask[..., None]
         hidden = hidden + self.near(hidden.transpose(1, 2)).transpose(1, 2)
-        out: Tensor = x + self.drop(self.out(self.drop(nn.functional.gelu(hidden))))
-        return out
+        return self.drop.add(x, self.out(self.drop.gelu(hidden)))
 
     def _alone(self, x: Tensor) -> Tensor:
         """Each clip by itself."""
-        hidden = self.drop(nn.functional.gelu(self.into(self.norm(x))))
-        out: Tensor = x + self.drop(self.out(hidden))
-        return out
+        return self.drop.add(x, self.out(self.drop.gelu(self.into(self.norm(x)))))
 
 
 class Projection(nn.Module):
@@ -122,22 +121,22 @@ class Projection(nn.Module):
             nn.LayerNorm(width),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) to (..., width)."""
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        """(..., inputs), a tensor or rows of a table, to (..., width)."""
         return in_pieces(self._forward, x)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor | Rows) -> Tensor:
         norm, drop, first, *rest = self.layers
         assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(drop, Dropout)
         assert isinstance(first, nn.Linear)
-        x = nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # what the product takes; dropout then moves half as much
-        x = drop(x)
-        x = nn.functional.linear(x, first.weight * norm.weight, first.bias + first.weight @ norm.bias)
+        kind = x.device.type
+        takes = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None  # what the product takes
+        ready = prepared(x, eps=norm.eps, rate=drop.rate, training=drop.training, dtype=takes)
+        out = nn.functional.linear(ready, first.weight * norm.weight, first.bias + first.weight @ norm.bias)
         for layer in rest:
-            x = layer(x)
-        return x
+            out = layer(out)
+        return out
 
 
 class Near(nn.Conv1d):

@@ -1,4 +1,4 @@
-"""The CPU kernels, `gray_scott.c` and `heat.c`: compiled once on this machine, for it, where a C compiler is."""
+"""The CPU kernels, the C files beside this one: compiled once on this machine, for it, where a C compiler is."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ from torch import Tensor
 
 #: Set to "off" to do without them. (`rdmf.model.kernels` has the switch for every kind of kernel.)
 SWITCH = "RDMF_NATIVE"
-SOURCES = ("gray_scott.c", "heat.c")
+SOURCES = ("gray_scott.c", "heat.c", "pointwise.c", "rows.c")
+HEADERS = ("numbers.h",)
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c11", "-shared", "-fPIC")
+#: Types that kernels read features in, and those in which they give results; the numbers are those of numbers.h.
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+RESULTS = {torch.float32: 0, torch.bfloat16: 1}
+#: What `pointwise` can do, in the order of pointwise.c.
+POINTWISE = ("drop", "gelu", "gelu back", "add")
 #: What a walk keeps in the caches grows with the square of its steps; more steps go in several walks.
 MOST_STEPS = 16
 
@@ -40,7 +46,7 @@ def _built() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
-    sources = {name: (resources.files("rdmf.model") / name).read_bytes() for name in SOURCES}
+    sources = {name: (resources.files("rdmf.model") / name).read_bytes() for name in (*SOURCES, *HEADERS)}
     about = "\n".join((compiler, *_FLAGS, platform.machine(), _processor()))
     name = f"kernels-{hashlib.sha256(b''.join(sources.values()) + about.encode()).hexdigest()[:16]}.so"
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rdmf"
@@ -69,7 +75,7 @@ def _compile(compiler: str, sources: dict[str, bytes], target: Path) -> None:
             (Path(folder) / name).write_bytes(code)
         built = Path(folder) / target.name
         for threads in (("-fopenmp",), ()):  # a compiler without OpenMP gives kernels of one thread
-            command = [compiler, *_FLAGS, *threads, *(str(Path(folder) / name) for name in sources), "-o", str(built)]
+            command = [compiler, *_FLAGS, *threads, *(str(Path(folder) / name) for name in SOURCES), "-o", str(built)]
             if subprocess.run(command, capture_output=True, timeout=300, check=False).returncode == 0:
                 built.replace(target)
                 return
@@ -84,6 +90,8 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gray_scott_backward.argtypes = reaction + [pointer] * 15
     lib.heat_forward.argtypes = heat + [pointer] * 4
     lib.heat_backward.argtypes = heat + [pointer] * 6
+    lib.prepare_rows.argtypes = [whole, whole, flag, flag, whole, real, flag, *[pointer] * 4]
+    lib.pointwise.argtypes = [whole, *[flag] * 4, whole, flag, *[pointer] * 4]
     return lib
 
 
@@ -92,7 +100,10 @@ def _call(name: str, *arguments: Any) -> None:
     lib = library()
     if lib is None:
         raise RuntimeError("the compiled kernels are gone: was the switch turned between forward and backward?")
-    if getattr(lib, name)(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)):
+    failed = getattr(lib, name)(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments))
+    if failed == 2:
+        raise TypeError(f"{name} does not take these types")
+    if failed:
         raise MemoryError(f"no memory for the scratch rows of {name}")
 
 
@@ -138,3 +149,41 @@ def heat_backward(field: Tensor, rate: Tensor, lengths: Tensor, gradient: Tensor
     sizes = (*field.shape, steps, torch.get_num_threads())
     _call("heat_backward", *sizes, lengths, rate, field, gradient, to_field, to_rate)
     return to_field, to_rate.sum(0)
+
+
+def fresh_seed() -> Tensor:
+    """(1,) int64 from torch's generator, so that runs repeat under a seed and go on where they stopped."""
+    return torch.empty(1, dtype=torch.int64).random_(-(2**63), None)
+
+
+def prepare_rows(table: Tensor, index: Tensor | None, eps: float, dropped: int, dtype: torch.dtype) -> Tensor:
+    """See `rdmf.model.rows.prepared`.
+
+    Args:
+        table: (N, d). index: int64, any shape, -1 for a row of zeros; None: every row of the table, in order.
+        dropped: of 65536 draws; 0: none.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        (R, d), a row for every number of the index.
+    """
+    table, index = table.contiguous(), None if index is None else index.contiguous()
+    rows, width = len(table) if index is None else index.numel(), table.shape[1]
+    out = table.new_empty(rows, width, dtype=dtype)
+    sizes = (rows, width, KINDS[table.dtype], RESULTS[dtype], dropped, eps, torch.get_num_threads())
+    _call("prepare_rows", *sizes, fresh_seed() if dropped else None, index, table, out)
+    return out
+
+
+def pointwise(what: str, x: Tensor, side: Tensor | None, dtype: torch.dtype, seed: Tensor, dropped: int) -> Tensor:
+    """One of POINTWISE on x (any shape), and dropout: see `rdmf.model.dropout`.
+
+    Args:
+        side: of x's shape: the gradient for "gelu back", of x's type; what is added to for "add".
+        dtype: of the result, float32 or bfloat16.
+    """
+    x, side = x.contiguous(), None if side is None else side.contiguous()
+    out = torch.empty_like(x, dtype=dtype)
+    kinds = (RESULTS[x.dtype], RESULTS[torch.float32 if side is None else side.dtype], RESULTS[dtype])
+    _call("pointwise", x.numel(), POINTWISE.index(what), *kinds, dropped, torch.get_num_threads(), seed, x, side, out)
+    return out

@@ -75,11 +75,15 @@ class RDMF(Grounder):
     def forward(self, batch: Batch) -> Output:
         """Raises InputError where the features' widths are not those the model was built for."""
         self.check_widths(batch)
-        video, text = batch.video, batch.text
+        # Features that nothing but the projections looks at go there straight from the cache.
+        given_video, given_text = batch.stored
         if self.config.data.normalize:
-            video, text = nn.functional.normalize(video, dim=-1), nn.functional.normalize(text, dim=-1)
-        centred = None if self.centred is None else self.centred(from_mean(video, batch.video_mask))
-        video, text = self.video(video), self.text(text)
+            given_video, given_text = (nn.functional.normalize(x, dim=-1) for x in (batch.video, batch.text))
+        centred = None
+        if self.centred is not None:
+            given_video = given_video if isinstance(given_video, Tensor) else batch.video
+            centred = self.centred(from_mean(given_video, batch.video_mask))
+        video, text = self.video(given_video), self.text(given_text)
         if centred is not None:
             video = video + centred
         if self.config.model.position:

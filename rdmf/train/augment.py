@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.model.batch import Batch
+from rdmf.model.rows import Rows
 from rdmf.train.losses import Targets
 
 #: Knots of the random speed along a video.
@@ -60,7 +61,12 @@ def change_speed(batch: Batch, targets: Targets, slowness: Tensor) -> tuple[Batc
     upto = upto / upto[:, -1:]
     source = (torch.searchsorted(upto, share.contiguous(), right=True) - 1).clamp_min(0).minimum(count - 1)
     windows = torch.stack([_at(upto, w * count, count) for w in targets.windows.unbind(-1)], -1)
-    video = batch.video.gather(1, source[..., None].expand(-1, -1, batch.video.shape[-1])) * mask[..., None]
+    stored = batch.stored[0]
+    video: Tensor | Rows
+    if isinstance(stored, Rows):
+        video = Rows(stored.table, torch.where(mask, stored.index.gather(1, source), -1))
+    else:
+        video = stored.gather(1, source[..., None].expand(-1, -1, stored.shape[-1])) * mask[..., None]
     known = targets.saliency_mask.gather(1, source) & mask
     return dataclasses.replace(batch, video=video), dataclasses.replace(
         targets,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rdmf.model.batch import Batch
+from rdmf.model.rows import Rows
 from rdmf.store import Cache, InputError
 from rdmf.train.losses import Targets
 from rdmf.train.pool import pooled
@@ -137,7 +138,7 @@ class Split:
         return -(-length // multiple) * multiple, -(-tokens // 8) * 8, most
 
     def batch(self, which: Tensor, shape: Shape | None = None) -> tuple[Batch, Targets]:
-        """Queries `which` (B,) int64, on the host, gathered by index on the split's device.
+        """Queries `which` (B,) int64, on the host, by index on the split's device; features are gathered when used.
 
         Args:
             shape: clips, tokens and windows to pad to; default: those of the longest query.
@@ -154,12 +155,10 @@ class Split:
         said = spot < tokens[:, None]
         flat = self.saliency_start[which][:, None] + inside
         batch = Batch(
-            video=self.rows[self.row_start[which][:, None] + inside].float().mul_(mask[..., None]),
+            video=Rows(self.rows, torch.where(mask, self.row_start[which][:, None] + inside, -1)),
             video_mask=mask,
             edges=self.edges[self.edge_start[which][:, None] + edge],
-            text=self.tokens[self.token_start[which][:, None] + torch.minimum(spot, tokens[:, None] - 1)]
-            .float()
-            .mul_(said[..., None]),
+            text=Rows(self.tokens, torch.where(said, self.token_start[which][:, None] + spot, -1)),
             text_mask=said,
             source=source,
         )

@@ -283,7 +283,7 @@ def _one_epoch(
     batches, bucket = 0, bucket_size(config)
     for which in data.batches(config.train.batch, generator):
         batch, targets = data.batch(ranks.rows(which), data.shape(which, bucket))
-        if batch.video.device != step.device:
+        if batch.video_mask.device != step.device:
             batch, targets = batch.to(step.device), moved(targets, step.device)
         rate = config.train.lr * rate_at(state.step, total, config.train)
         parts = step(batch, targets, rate, len(which))

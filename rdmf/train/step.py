@@ -67,7 +67,9 @@ class Step:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, parts = self.losses(batch, targets, len(batch.video) if count is None else count)
+        # What is compiled knows tensors alone.
+        batch = batch.gathered() if self.config.train.compile else batch
+        loss, parts = self.losses(batch, targets, len(batch.video_mask) if count is None else count)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.ranks.size > 1:
@@ -87,7 +89,8 @@ class Step:
             output = self.forward(batch)
         if ranks.size > 1 and self.model.loss_of_output:
             # Losses do not look at features, and those are large.
-            batch = dataclasses.replace(batch, video=batch.video[..., :0], text=batch.text[..., :0], source=None)
+            video, text = (mask.new_zeros(*mask.shape, 0) for mask in (batch.video_mask, batch.text_mask))
+            batch = dataclasses.replace(batch, video=video, text=text, source=None)
             output, batch, targets = ranks.whole((output, batch, targets), count)
         return self.model.loss(output, batch, targets)
 
