@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.attention import Attention
 from rdmf.model.batch import Batch
 from rdmf.model.dropout import Dropout
-from rdmf.model.layers import Attention, FeedForward, mlp, sine
+from rdmf.model.layers import FeedForward, mlp, sine
+from rdmf.model.norm import normed
 from rdmf.model.runs import best_runs
 from rdmf.model.segments import Likely, Segments
 from rdmf.model.spans import inverse_sigmoid, to_centre, to_edges
@@ -168,11 +170,13 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """query (B, Q, d) and spans (B, Q, 2) to the next ones; memory and keys (B, L, d), mask (B, L)."""
         seen, evidence = views.of(spans)
-        query = query + self.look(seen) + self.weigh(evidence)
+        norm, look = self.look
+        assert isinstance(norm, nn.LayerNorm)
+        query = query + look(normed(norm, seen, rounded=True)) + self.weigh(evidence)
         place = self.place(torch.cat([sine(x, query.shape[-1]) for x in spans.unbind(-1)], -1))
-        x = self.self_norm(query)
-        query = query + self.drop(self.self_attention(x + place, x + place, x))
-        query = query + self.drop(self.cross_attention(self.cross_norm(query) + place, keys, memory, mask))
+        x = normed(self.self_norm, query)
+        query = self.drop.add(query, self.self_attention(x + place, x + place, x))
+        query = self.drop.add(query, self.cross_attention(normed(self.cross_norm, query) + place, keys, memory, mask))
         query = self.mix(query)
         return query, torch.sigmoid(inverse_sigmoid(spans) + self.move(query)) if self.refine else spans
 
@@ -229,7 +233,7 @@ class Decoder(nn.Module):
         out = []
         for layer in self.layers:
             query, spans = layer(query, spans, views, fused, keys, batch.video_mask)
-            told = self.norm(query)
+            told = normed(self.norm, query, rounded=True)
             label, iou = self.label(told)[..., 0].float(), self.iou(told)[..., 0].float()
             # No loss asks for it, and the next layer finds out for itself.
             expected = None if likely is None or self.training else views.expected_iou(spans)

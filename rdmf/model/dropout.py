@@ -18,8 +18,8 @@ from rdmf.model import native
 from rdmf.model.kernels import chosen
 
 _DRAWS = 2**16
-#: Multipliers of the two rounds: those of numbers.h, as signed numbers.
-_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - 2**32
+#: Multipliers of the three rounds: those of numbers.h, as signed numbers.
+_MULTIPLIERS = (0xED5AD4BB - 2**32, 0xAC4C1B51 - 2**32, 0x31848BAB)
 
 
 def check_rate(rate: float) -> None:
@@ -41,9 +41,10 @@ def draws(seed: Tensor, count: int) -> Tensor:
     """
     first, second = seed.view(torch.int32)
     h = torch.arange(-(-count // 2), device=seed.device).to(torch.int32) ^ first
-    h = (h ^ (h >> 16 & 0xFFFF)) * _FIRST
-    h = ((h ^ (h >> 15 & 0x1FFFF)) + second) * _SECOND
-    h = h ^ (h >> 16 & 0xFFFF)
+    h = (h ^ (h >> 17 & 0x7FFF)) * _MULTIPLIERS[0]  # a shift keeps the sign, so its copies are wiped
+    h = (h ^ (h >> 11 & 0x1FFFFF)) * _MULTIPLIERS[1] + second
+    h = (h ^ (h >> 15 & 0x1FFFF)) * _MULTIPLIERS[2]
+    h = h ^ (h >> 14 & 0x3FFFF)
     return h.view(torch.int16)[:count]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.attention import Attention
 from rdmf.model.dropout import Dropout
-from rdmf.model.layers import Attention, FeedForward, masked_mean
+from rdmf.model.layers import FeedForward, masked_mean
+from rdmf.model.norm import concentration, normed
 from rdmf.model.reaction import Kinetics, Rates, gray_scott
 from rdmf.sections import FusionConfig, ModelConfig
 
@@ -83,21 +85,24 @@ class ReactionBlock(nn.Module):
 
     def start(self, video: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor, Kinetics]:
         """What the run starts from: the video and the text field, (B, L, d) in (0, 1), and the rates."""
-        x = self.norm(video)
+        x = normed(self.norm, video, rounded=True)
         pooled = masked_mean(text, text_mask)  # (B, d)
         level = self.text(pooled)[:, None]  # (B, 1, d)
         if self.attend is not None:
             level = level + self.attend(x, text, text, text_mask)  # (B, L, d)
         gain, shift = self.align(pooled)[:, None].chunk(2, -1)  # (B, 1, d) each
-        v = torch.sigmoid(self.video_level(self.video(x)) * (1 + gain) + shift)
-        t = torch.sigmoid(self.text_level(level)).expand_as(v)
+        v = concentration(self.video_level, self.video(x), gain, shift)
+        t = concentration(self.text_level, level).expand_as(v)
         return v, t, self.rates(pooled)
 
     def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
         v, t, rates = self.start(video, text, text_mask)
         v, t = react(self.config, rates, v, t, video_mask, scales=self.config.scales)
-        video = video + self.out(torch.cat((v, t), -1))
+        norm, linear, drop = self.out
+        assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(drop, Dropout)
+        video = drop.add(video, linear(normed(norm, torch.cat((v, t), -1), rounded=True)))
         mixed: Tensor = self.mix(video, video_mask)
         return mixed
 
@@ -114,7 +119,7 @@ class CrossAttentionBlock(nn.Module):
 
     def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
-        video = video + self.drop(self.attend(self.norm(video), text, text, text_mask))
+        video = self.drop.add(video, self.attend(normed(self.norm, video, rounded=True), text, text, text_mask))
         mixed: Tensor = self.mix(video, video_mask)
         return mixed
 
@@ -138,5 +143,4 @@ class Fusion(nn.Module):
         """video (B, L, d), text (B, M, d) with their masks, to fused features (B, L, d)."""
         for block in self.blocks:
             video = block(video, video_mask, text, text_mask)
-        out: Tensor = self.norm(video)
-        return out
+        return normed(self.norm, video)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.model.dropout import Dropout
+from rdmf.model.norm import normed
 from rdmf.model.rows import Rows, prepared
 
 
@@ -25,39 +26,6 @@ def sine(position: Tensor, width: int, *, periods: float = 64.0) -> Tensor:
     steps = torch.arange(half, device=position.device, dtype=torch.float32) / max(half - 1, 1)
     angle = position.float()[..., None] * math.pi * periods**steps
     return nn.functional.pad(torch.cat((angle.sin(), angle.cos()), -1), (0, width - 2 * half))
-
-
-class Attention(nn.Module):
-    """Multi-head attention over a masked memory.
-
-    Args:
-        width: d, divisible by heads.
-        heads: number of heads.
-
-    There is no dropout on the attention weights: it forbids the fused kernels and costs more than the attention itself.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """query (B, N, d), key and value (B, S, d), mask (B, S) bool, True where valid; returns (B, N, d)."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, N or S, d / heads)
-            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
-        )
-        allowed = None if mask is None else mask[:, None, None]
-        if q.dtype == torch.bfloat16 and q.device.type == "cpu":
-            # PyTorch's backward pass in bfloat16 takes four times as long there as that in float32.
-            with torch.autocast("cpu", enabled=False):
-                mixed = nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=allowed)
-        else:
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return out
 
 
 #: Clips that a layer of single clips works on at once where no gradient is kept.
@@ -93,13 +61,13 @@ class FeedForward(nn.Module):
         """(B, L, d) to (B, L, d); the mask (B, L) keeps padding out of the convolution."""
         if self.near is None or mask is None:
             return in_pieces(self._alone, x)
-        hidden = self.into(self.norm(x)) * mask[..., None]
+        hidden = self.into(normed(self.norm, x, rounded=True)) * mask[..., None]
         hidden = hidden + self.near(hidden.transpose(1, 2)).transpose(1, 2)
         return self.drop.add(x, self.out(self.drop.gelu(hidden)))
 
     def _alone(self, x: Tensor) -> Tensor:
         """Each clip by itself."""
-        return self.drop.add(x, self.out(self.drop.gelu(self.into(self.norm(x)))))
+        return self.drop.add(x, self.out(self.drop.gelu(self.into(normed(self.norm, x, rounded=True)))))
 
 
 class Projection(nn.Module):
@@ -135,7 +103,7 @@ class Projection(nn.Module):
         ready = prepared(x, eps=norm.eps, rate=drop.rate, training=drop.training, dtype=takes)
         out = nn.functional.linear(ready, first.weight * norm.weight, first.bias + first.weight @ norm.bias)
         for layer in rest:
-            out = layer(out)
+            out = normed(layer, out) if isinstance(layer, nn.LayerNorm) else layer(out)
         return out
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 #: Set to "off" to do without them. (`rdmf.model.kernels` has the switch for every kind of kernel.)
 SWITCH = "RDMF_NATIVE"
-SOURCES = ("gray_scott.c", "heat.c", "pointwise.c", "rows.c")
+SOURCES = ("gray_scott.c", "heat.c", "norm.c", "pointwise.c", "rows.c")
 HEADERS = ("numbers.h",)
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c11", "-shared", "-fPIC")
 #: Types that kernels read features in, and those in which they give results; the numbers are those of numbers.h.
@@ -90,6 +90,8 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gray_scott_backward.argtypes = reaction + [pointer] * 15
     lib.heat_forward.argtypes = heat + [pointer] * 4
     lib.heat_backward.argtypes = heat + [pointer] * 6
+    lib.norm_forward.argtypes = [*[whole] * 3, flag, flag, flag, real, flag, *[pointer] * 5]
+    lib.norm_backward.argtypes = [*[whole] * 3, flag, flag, flag, *[pointer] * 8]
     lib.prepare_rows.argtypes = [whole, whole, flag, flag, whole, real, flag, *[pointer] * 4]
     lib.pointwise.argtypes = [whole, *[flag] * 4, whole, flag, *[pointer] * 4]
     return lib
@@ -187,3 +189,39 @@ def pointwise(what: str, x: Tensor, side: Tensor | None, dtype: torch.dtype, see
     kinds = (RESULTS[x.dtype], RESULTS[torch.float32 if side is None else side.dtype], RESULTS[dtype])
     _call("pointwise", x.numel(), POINTWISE.index(what), *kinds, dropped, torch.get_num_threads(), seed, x, side, out)
     return out
+
+
+def norm_forward(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, *, bent: bool
+) -> tuple[Tensor, Tensor]:
+    """Layer norm of x (..., d), contiguous, float32 or bfloat16: see `rdmf.model.norm`.
+
+    Args:
+        weight, bias: (G, d) float32, contiguous; the first of G equal shares of the rows has the first of them.
+        bent: the sigmoid of it, float32.
+
+    Returns:
+        the same shape, of type `dtype`, and each row's mean and reciprocal deviation (R, 2).
+    """
+    width = x.shape[-1]
+    rows = x.numel() // width
+    out, kept = torch.empty_like(x, dtype=dtype), weight.new_empty(rows, 2)
+    sizes = (rows, width, len(weight), RESULTS[x.dtype], RESULTS[dtype], bent, eps, torch.get_num_threads())
+    _call("norm_forward", *sizes, weight, bias, x, out, kept)
+    return out, kept
+
+
+def norm_backward(
+    x: Tensor, weight: Tensor, kept: Tensor, bent: Tensor | None, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, in its type, and of weight and bias (G, d), from that of the result.
+
+    Args:
+        bent: the result, where it was a sigmoid.
+    """
+    width, gradient = x.shape[-1], gradient.contiguous()
+    to_x, to_weight, to_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+    kinds = (RESULTS[x.dtype], RESULTS[gradient.dtype])
+    sizes = (x.numel() // width, width, len(weight), *kinds, torch.get_num_threads())
+    _call("norm_backward", *sizes, weight, kept, x, bent, gradient, to_x, to_weight, to_bias)
+    return to_x, to_weight, to_bias

@@ -7,22 +7,6 @@
 
 enum { PIECE = 1024 }; /* numbers worked on at a time: draws and sums in between stay in the first-level cache */
 
-/* e^x for x <= 0: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (its Taylor series), off by 2 units in the last place. */
-INLINE float exp_below(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest whole number */
-    float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1;
-    p = p * r + 1;
-    return p * as_float((uint32_t)((int32_t)n + 127) << 23);
-}
-
 /* The normal distribution function and its density, by Abramowitz and Stegun 7.1.26: off by 1e-7. */
 INLINE float normal(float x, float *density) {
     float size = x < 0 ? -x : x, bell = exp_below(-0.5f * x * x);

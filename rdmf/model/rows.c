@@ -8,29 +8,6 @@
 
 #include "numbers.h"
 
-INLINE float sum_of(const Vector *lanes) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += (*lanes)[i];
-    return sum;
-}
-
-/* Mean and variance in float, 16 sums side by side: errors stay near those of one sum of d / 16 numbers. */
-INLINE void moments(int64_t d, const float *x, float *mean, float *variance) {
-    Vector sum = {0}, square = {0};
-    float rest = 0;
-    int64_t whole = d - d % LANES;
-    for (int64_t c = 0; c < whole; c += LANES) sum += *(const Vector *)(x + c);
-    for (int64_t c = whole; c < d; c++) rest += x[c];
-    float middle = *mean = (sum_of(&sum) + rest) / (float)d;
-    rest = 0;
-    for (int64_t c = 0; c < whole; c += LANES) {
-        Vector off = *(const Vector *)(x + c) - middle;
-        square += off * off;
-    }
-    for (int64_t c = whole; c < d; c++) rest += (x[c] - middle) * (x[c] - middle);
-    *variance = (sum_of(&square) + rest) / (float)d;
-}
-
 INLINE void read_row(int kind, int64_t d, const void *from, float *row) {
     for (int64_t c = 0; c < d; c++) row[c] = load(kind, from, c);
 }
