@@ -11,9 +11,9 @@ class Attention(nn.Module):
 
     A score is q_h . k_h with q = W_q x + b_q and k = W_k y + b_k. Where there are many queries and few keys (clips that
     look at words), W_q is applied to the keys instead, head by head, and queries are used as they come: x . (W_q^T k).
-    Where there are few queries (moments that look at clips), W_k is applied to them. The values' and the outputs' weights
-    are treated alike. Of the two products with a d x d matrix for each row of the longer side both fall away, and the
-    attention itself becomes two products of whole width. The result is the same to rounding.
+    Where there are few queries (moments that look at clips), W_k is applied to them. The weights of values and outputs
+    are treated alike. So both products with a d x d matrix for each row of the longer side fall away, and the attention
+    itself becomes two products of whole width. The result is the same to rounding.
 
     Args:
         width: d, divisible by heads.

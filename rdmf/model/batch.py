@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,12 +15,10 @@ from rdmf.model.rows import Rows
 class Features:
     """A field of `Batch` that may be given as `Rows`: whoever reads it has a tensor, gathered when it is first read."""
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, batch: Any, owner: type | None = None) -> Tensor:
-        if batch is None:  # a dataclass asks for a default here, and there is none
-            raise AttributeError(self.name)
         given: Tensor | Rows = vars(batch)[self.name]
         if isinstance(given, Rows):
             given = vars(batch)[self.name] = given.gathered()
@@ -45,10 +43,10 @@ class Batch:
             asked.
     """
 
-    video: Features = Features()
+    video: Tensor
     video_mask: Tensor
     edges: Tensor
-    text: Features = Features()
+    text: Tensor
     text_mask: Tensor
     source: Tensor | None = None
 
@@ -83,6 +81,15 @@ class Batch:
             return self
         there = moved(dataclasses.replace(self, source=None), device)
         return dataclasses.replace(there, source=self.source)
+
+
+for _name in ("video", "text"):  # not in the class, where a dataclass would take them for defaults
+    setattr(Batch, _name, Features(_name))
+
+
+def later(table: Tensor, index: Tensor) -> Tensor:
+    """`Rows` to give to a `Batch`, whose field then reads as the tensor that they stand for."""
+    return cast(Tensor, Rows(table, index))
 
 
 Part = TypeVar("Part")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.model import native
-from rdmf.model.kernels import chosen
+from rdmf.model.kernels import compiled_for
 
 _DRAWS = 2**16
 #: Multipliers of the three rounds: those of numbers.h, as signed numbers.
@@ -50,13 +50,8 @@ def draws(seed: Tensor, count: int) -> Tensor:
 
 def usable(*tensors: Tensor, given: dict[torch.dtype, int], wanted: torch.dtype, dropped: int) -> bool:
     """Whether a compiled kernel takes tensors of these types and gives the wanted one."""
-    return (
-        dropped < _DRAWS
-        and wanted in native.RESULTS
-        and all(x.device.type == "cpu" and x.dtype in given for x in tensors)
-        and not torch.compiler.is_compiling()
-        and chosen("cpu", torch.float32) == "native"
-    )
+    types = wanted in native.RESULTS and all(x.dtype in given for x in tensors)
+    return types and dropped < _DRAWS and compiled_for(*tensors)
 
 
 def dropout(x: Tensor, rate: float, *, training: bool) -> Tensor:

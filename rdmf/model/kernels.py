@@ -12,6 +12,7 @@ import os
 import warnings
 
 import torch
+from torch import Tensor
 
 from rdmf.model import native
 
@@ -59,6 +60,12 @@ def chosen(device: str, dtype: torch.dtype) -> str:
 # The mark of `torch.compiler.assume_constant_result`, without the second that importing the compiler for it would take:
 # what is traced calls `chosen` then and there, and keeps the answer.
 chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def compiled_for(*tensors: Tensor) -> bool:
+    """Whether the C kernels run here on these tensors: on the CPU, and not while code is traced for `torch.compile`."""
+    on_cpu = all(x.device.type == "cpu" for x in tensors)
+    return on_cpu and not torch.compiler.is_compiling() and chosen("cpu", torch.float32) == "native"
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from torch import Tensor
 
 #: Set to "off" to do without them. (`rdmf.model.kernels` has the switch for every kind of kernel.)
 SWITCH = "RDMF_NATIVE"
-SOURCES = ("gray_scott.c", "heat.c", "norm.c", "pointwise.c", "rows.c")
+SOURCES = ("gray_scott.c", "heat.c", "norm.c", "pointwise.c", "rows.c", "spans.c")
 HEADERS = ("numbers.h",)
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c11", "-shared", "-fPIC")
 #: Types that kernels read features in, and those in which they give results; the numbers are those of numbers.h.
@@ -93,6 +93,8 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.norm_forward.argtypes = [*[whole] * 3, flag, flag, flag, real, flag, *[pointer] * 5]
     lib.norm_backward.argtypes = [*[whole] * 3, flag, flag, flag, *[pointer] * 8]
     lib.prepare_rows.argtypes = [whole, whole, flag, flag, whole, real, flag, *[pointer] * 4]
+    lib.expected_overlap.argtypes = [whole, whole, whole, flag, *[pointer] * 4]
+    lib.suppress.argtypes = [whole, whole, real, *[pointer] * 3]
     lib.pointwise.argtypes = [whole, *[flag] * 4, whole, flag, *[pointer] * 4]
     return lib
 
@@ -225,3 +227,18 @@ def norm_backward(
     sizes = (x.numel() // width, width, len(weight), *kinds, torch.get_num_threads())
     _call("norm_backward", *sizes, weight, kept, x, bent, gradient, to_x, to_weight, to_bias)
     return to_x, to_weight, to_bias
+
+
+def expected_overlap(asked: Tensor, likely: Tensor, share: Tensor) -> Tensor:
+    """Of spans (B, Q, 2) with spans (B, K, 2) that weigh `share` (B, K), all float32 as (start, end): (B, Q)."""
+    sizes = (*asked.shape[:2], likely.shape[1], torch.get_num_threads())
+    out = torch.empty_like(asked[..., 0], memory_format=torch.contiguous_format)
+    _call("expected_overlap", *sizes, asked.contiguous(), likely.contiguous(), share.contiguous(), out)
+    return out
+
+
+def suppress(spans: Tensor, order: Tensor, limit: float) -> Tensor:
+    """See `rdmf.model.spans.suppress`: float32 spans (B, Q, 2), their order (B, Q) int64, best first; (B, Q) bool."""
+    keep = torch.empty(order.shape, dtype=torch.bool)
+    _call("suppress", *order.shape, limit, spans.contiguous(), order.contiguous(), keep)
+    return keep

@@ -28,9 +28,7 @@ def normed(layer: nn.LayerNorm, x: Tensor, *, rounded: bool = False) -> Tensor:
     return found
 
 
-def concentration(
-    layer: nn.LayerNorm, x: Tensor, gain: Tensor | None = None, shift: Tensor | None = None
-) -> Tensor:
+def concentration(layer: nn.LayerNorm, x: Tensor, gain: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
     """sigmoid(layer(x) * (1 + gain) + shift): what a field starts from, in (0, 1).
 
     Args:

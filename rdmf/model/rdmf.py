@@ -15,6 +15,7 @@ from rdmf.model.decoder import Decoder, Moments
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
 from rdmf.model.layers import Near, Projection, masked_mean, sine
+from rdmf.model.rows import Rows
 from rdmf.model.segments import Segments
 from rdmf.model.votes import VoteHead, Votes
 
@@ -75,13 +76,13 @@ class RDMF(Grounder):
     def forward(self, batch: Batch) -> Output:
         """Raises InputError where the features' widths are not those the model was built for."""
         self.check_widths(batch)
-        # Features that nothing but the projections looks at go there straight from the cache.
         given_video, given_text = batch.stored
         if self.config.data.normalize:
             given_video, given_text = (nn.functional.normalize(x, dim=-1) for x in (batch.video, batch.text))
+        # Rows that nothing but the projection looks at go there straight from the cache.
         centred = None
         if self.centred is not None:
-            given_video = given_video if isinstance(given_video, Tensor) else batch.video
+            given_video = batch.video if isinstance(given_video, Rows) else given_video
             centred = self.centred(from_mean(given_video, batch.video_mask))
         video, text = self.video(given_video), self.text(given_text)
         if centred is not None:

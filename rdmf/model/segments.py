@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rdmf.model import native
+from rdmf.model.kernels import compiled_for
 from rdmf.model.spans import iou_of, suppress
 
 #: Score of what cannot be; far below any sum of logits, and finite so that nothing turns into NaN.
@@ -64,6 +66,9 @@ class Likely:
 
     def expected_iou(self, spans: Tensor) -> Tensor:
         """Expected IoU of spans (B, Q, 2) as (start, end) with the moment, (B, Q) in [0, 1]."""
+        parts = (spans.float(), self.spans, self.probability)
+        if compiled_for(*parts) and not (torch.is_grad_enabled() and any(x.requires_grad for x in parts)):
+            return native.expected_overlap(*parts)
         iou = iou_of(spans[:, :, None].float(), self.spans[:, None])  # (B, Q, K)
         return (iou * self.probability[:, None]).sum(-1)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rdmf.model import native
+from rdmf.model.kernels import compiled_for
+
 
 def to_edges(spans: Tensor) -> Tensor:
     """(..., 2) of (centre, width) to (start, end)."""
@@ -62,6 +65,8 @@ def suppress(spans: Tensor, scores: Tensor, limit: float) -> Tensor:
         (B, Q) bool, True where kept.
     """
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    if spans.dtype == torch.float32 and compiled_for(spans):
+        return native.suppress(spans, order, limit)
     ranked = spans.gather(1, order[..., None].expand(-1, -1, 2))
     over = iou_of(ranked[:, :, None], ranked[:, None]) > limit  # (B, Q, Q)
     keep = torch.ones_like(scores, dtype=torch.bool)

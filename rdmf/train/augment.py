@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from rdmf.model.batch import Batch
+from rdmf.model.batch import Batch, later
 from rdmf.model.rows import Rows
 from rdmf.train.losses import Targets
 
@@ -62,9 +62,8 @@ def change_speed(batch: Batch, targets: Targets, slowness: Tensor) -> tuple[Batc
     source = (torch.searchsorted(upto, share.contiguous(), right=True) - 1).clamp_min(0).minimum(count - 1)
     windows = torch.stack([_at(upto, w * count, count) for w in targets.windows.unbind(-1)], -1)
     stored = batch.stored[0]
-    video: Tensor | Rows
     if isinstance(stored, Rows):
-        video = Rows(stored.table, torch.where(mask, stored.index.gather(1, source), -1))
+        video = later(stored.table, torch.where(mask, stored.index.gather(1, source), -1))
     else:
         video = stored.gather(1, source[..., None].expand(-1, -1, stored.shape[-1])) * mask[..., None]
     known = targets.saliency_mask.gather(1, source) & mask

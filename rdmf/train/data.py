@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdmf.model.batch import Batch
-from rdmf.model.rows import Rows
+from rdmf.model.batch import Batch, later
 from rdmf.store import Cache, InputError
 from rdmf.train.losses import Targets
 from rdmf.train.pool import pooled
@@ -155,10 +154,10 @@ class Split:
         said = spot < tokens[:, None]
         flat = self.saliency_start[which][:, None] + inside
         batch = Batch(
-            video=Rows(self.rows, torch.where(mask, self.row_start[which][:, None] + inside, -1)),
+            video=later(self.rows, torch.where(mask, self.row_start[which][:, None] + inside, -1)),
             video_mask=mask,
             edges=self.edges[self.edge_start[which][:, None] + edge],
-            text=Rows(self.tokens, torch.where(said, self.token_start[which][:, None] + spot, -1)),
+            text=later(self.tokens, torch.where(said, self.token_start[which][:, None] + spot, -1)),
             text_mask=said,
             source=source,
         )

@@ -70,7 +70,9 @@ WAYS = {
 @given(
     st.sampled_from(sorted(WAYS)),
     st.lists(st.integers(0, 40), min_size=1, max_size=3),
-    st.sampled_from([(torch.float32, torch.float32), (torch.bfloat16, torch.float32), (torch.bfloat16, torch.bfloat16)]),
+    st.sampled_from(
+        [(torch.float32, torch.float32), (torch.bfloat16, torch.float32), (torch.bfloat16, torch.bfloat16)]
+    ),
     st.sampled_from([0.0, 0.1, 0.5, 0.9]),
     st.integers(0, 99),
 )

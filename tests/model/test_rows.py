@@ -1,4 +1,4 @@
-"""Rows made ready for the widest product: the compiled kernel against PyTorch's operations, and rows against tensors."""
+"""Rows made ready for the widest product: the kernel against PyTorch's operations, and rows against tensors."""
 
 from __future__ import annotations
 

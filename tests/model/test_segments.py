@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rdmf.model.segments import Segments
+from rdmf.model import kernels
+from rdmf.model.segments import Likely, Segments
 from rdmf.model.spans import overlap
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=4)
@@ -183,3 +185,18 @@ def test_the_expected_iou_teaches_the_borders() -> None:
     assert float(borders.grad[0, 3, 0]) < 0  # the IoU grows with an earlier start
     assert float(borders.grad[0, 5, 1]) < 0  # and with an earlier end
     assert abs(float(borders.grad[0, 8, 0])) < 1e-3
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(0, 9), st.integers(1, 40), seeds)
+def test_expected_iou_is_the_same_with_and_without_a_kernel(size: int, asked: int, count: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    spans, others = (torch.rand(size, n, 2, generator=generator).sort(-1).values for n in (asked, count))
+    share = torch.rand(size, count, generator=generator).softmax(1)
+    likely = Likely(share.long(), share.long(), others, share)
+    with pytest.MonkeyPatch.context() as patch:
+        ours = likely.expected_iou(spans)
+        patch.setenv(kernels.SWITCH, "plain")
+        torch.testing.assert_close(ours, likely.expected_iou(spans))
+    asked_of = spans.requires_grad_()
+    assert likely.expected_iou(asked_of).requires_grad

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdmf.model import kernels
 from rdmf.model.spans import inverse_sigmoid, overlap, suppress, to_centre, to_edges
 
 CASES = settings(max_examples=60, deadline=None)
@@ -86,6 +87,10 @@ def naive(spans: list[tuple[float, float]], scores: list[float], limit: float) -
 def test_suppression_is_the_naive_loop(batch: list[list[tuple[tuple[float, float], float]]], limit: float) -> None:
     spans = torch.tensor([[s for s, _ in row] for row in batch])
     scores = torch.tensor([[p for _, p in row] for row in batch])
-    kept = suppress(spans, scores, limit)
+    ways = [suppress(spans, scores, limit)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(kernels.SWITCH, "plain")
+        ways.append(suppress(spans, scores, limit))
     for b, row in enumerate(batch):
-        assert kept[b].tolist() == naive([s for s, _ in row], [p for _, p in row], limit)
+        right = naive([s for s, _ in row], [p for _, p in row], limit)
+        assert [kept[b].tolist() for kept in ways] == [right, right]

@@ -87,7 +87,8 @@ def test_every_kind_of_annotation_trains(
     name: str, kind: dict[str, Any], build_cache: Callable[..., Path], tmp_path: Path
 ) -> None:
     cache = build_cache(tmp_path / "cache.h5", train=12, test=0, **kind)
-    told = history(train(cache, tmp_path / "run", overrides=overrides(name), quiet=True))
+    # Enough epochs that the fall is no matter of which pairs and which dropout were drawn.
+    told = history(train(cache, tmp_path / "run", overrides=overrides(name, epochs=8), quiet=True))
     expected = {"saliency"} if "windows" in kind else {"saliency", "span", "giou", "label"}
     assert set(told[-1]["losses"]) == expected | MORE.get(name, set())
     assert told[-1]["losses"]["saliency"] < told[0]["losses"]["saliency"]
