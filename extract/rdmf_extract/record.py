@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from rdmf.store import Provenance, VideoRecord
 from rdmf_extract.batches import EncodedVideo
-from rdmf_extract.decode.policy import decoder_versions
+from rdmf_extract.decode.choice import DECORD_FIRST
+from rdmf_extract.decode.policy import decoder_versions, pyav_version
 from rdmf_extract.encoders.base import TextEncoder
 from rdmf_extract.sampling import Sampling
 from rdmf_extract.windows import row_times
@@ -49,22 +50,26 @@ def video_record(video: EncodedVideo, encoder: Described, *, annotated_duration:
 def extraction_provenance(
     video_encoder: Described, text_encoder: TextEncoder, *, decoder: str = "auto", notes: dict[str, Any]
 ) -> Provenance:
-    """Everything that affects a feature of these encoders here, decoders and their versions included.
-
-    Where rows look at little of a video, "auto" leaves it to PyAV (see `objection`). Caches made before it did so hold
-    Decord's frames, a little different, hence a field of its own there and none elsewhere.
-    """
-    sparse = {"sparse": "pyav"} if decoder == "auto" and video_encoder.sampling.sparse else {}
+    """Everything that affects a feature of these encoders here, decoders and their versions included."""
     return Provenance(
         video={
             **video_encoder.provenance,
             **video_encoder.sampling.as_dict(),
             "dim": video_encoder.dim,
-            "decoder": decoder,
-            **sparse,
-            **decoder_versions(),
+            **decoder_settings(decoder, video_encoder.sampling),
             "dtype": FEATURE_DTYPE,
         },
         text={**text_encoder.provenance, "dim": text_encoder.dim, "dtype": FEATURE_DTYPE},
         notes=notes,
     )
+
+
+def decoder_settings(policy: str, sampling: Sampling) -> dict[str, str]:
+    """The settings that tell a cache's decoder: those named in `choice.FIELDS`, or some of them.
+
+    "decord-first" is recorded as "auto", which it was once for all samplings, so that earlier caches still fit. Where
+    "auto" means PyAV, "sparse" says so, and Decord's version plays no part: a machine without it makes the same cache.
+    """
+    if policy == "auto" and sampling.sparse:
+        return {"decoder": "auto", "sparse": "pyav", "pyav": pyav_version()}
+    return {"decoder": "auto" if policy == DECORD_FIRST else policy, **decoder_versions()}

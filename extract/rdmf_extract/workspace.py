@@ -29,6 +29,7 @@ from rdmf.store import (
 )
 from rdmf.store.fingerprint import as_json
 from rdmf_extract.claims import Claims
+from rdmf_extract.decode.choice import remedy
 from rdmf_extract.finishing import Finisher
 from rdmf_extract.presence import Presence, Run, names_in
 from rdmf_extract.sources import FAILED_FILES, DamagedError, Known, read_known
@@ -240,7 +241,7 @@ class Workspace:
                 fields = differing_fields(Provenance(settings["video"], settings["text"]), self.provenance)
                 raise InputError(
                     f"{run} is making {self.out} with other settings ({'; '.join(fields)}, where 'there' is this "
-                    "run); use those settings, or name another file with --out"
+                    f"run); {remedy(settings['video'], fields)}"
                 )
 
     def _leave(self) -> None:

@@ -89,6 +89,7 @@ class Predictor:
         """
         from rdmf.run import pick_device
         from rdmf.store import differing_fields
+        from rdmf_extract.decode.choice import policy_of
         from rdmf_extract.encoders.registry import encoders_from_provenance
         from rdmf_extract.pipeline import extraction_provenance
 
@@ -102,7 +103,7 @@ class Predictor:
                 raise
             self.video_encoder, self.text_encoder = _nearest_encoders(made.video, made.text, device)
         self.run, self.device = run, device
-        self.decoder = str(made.video.get("decoder", "auto"))
+        self.decoder = policy_of(made.video)
         here = extraction_provenance(self.video_encoder, self.text_encoder, decoder=self.decoder, notes={})
         self.mismatch = tuple(differing_fields(here, made))
         if self.mismatch and not allow_mismatch:

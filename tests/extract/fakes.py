@@ -15,6 +15,8 @@ from rdmf.store import InputError
 from rdmf_extract.sampling import Sampling
 
 SAMPLING = Sampling(fps=4.0, window_seconds=1.0, stride_seconds=0.5, frames_per_window=4, resize=64, crop=48)
+#: So many looks that "auto" means Decord first.
+DENSE = Sampling(fps=16.0, window_seconds=1.0, stride_seconds=0.5, frames_per_window=16, resize=64, crop=48)
 
 
 class FakeVideoEncoder:

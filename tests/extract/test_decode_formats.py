@@ -47,13 +47,14 @@ def test_frame_times_agree_with_the_reference(truth):
         assert frames[0][1] == facts.rotation == expected["rotation"], path.name
 
 
-def test_every_readable_file_gives_rows_and_the_sound_file_one_reason(truth):
+@pytest.mark.parametrize("policy", ["auto", "decord-first"])
+def test_every_readable_file_gives_rows_and_the_sound_file_one_reason(truth, policy):
     """Through decoder processes, by the policy: what a user of `rdmf extract` gets."""
     failures = {}
     with DecoderProcess(SAMPLING) as process:
         for path, expected in truth.items():
             rows = 0
-            for item in rows_of(process, path.stem, path, SAMPLING, "auto"):
+            for item in rows_of(process, path.stem, path, SAMPLING, policy):
                 if isinstance(item, Row):
                     assert item.frames.shape == (2, 112, 112, 3)
                     rows += 1
@@ -78,15 +79,15 @@ def test_decord_and_pyav_agree_wherever_decord_is_trusted(truth):
         for path, expected in truth.items():
             if "error" in expected or expected["frames"] > 200:
                 continue
-            auto = list(process.events(path))
-            if not auto[-1].decoder.startswith("decord"):
+            first = list(process.events(path, "decord-first"))
+            if not first[-1].decoder.startswith("decord"):
                 continue
             pyav = list(process.events(path, "pyav"))
-            assert isinstance(auto[-1], Finished)
-            assert not any(isinstance(event, Restart) for event in auto)
-            assert auto[-1].duration == pytest.approx(pyav[-1].duration, abs=1e-6)
-            assert auto[-1].frames == pyav[-1].frames
-            for ours, theirs in zip(auto[:-1], pyav[:-1], strict=True):
+            assert isinstance(first[-1], Finished)
+            assert not any(isinstance(event, Restart) for event in first)
+            assert first[-1].duration == pytest.approx(pyav[-1].duration, abs=1e-6)
+            assert first[-1].frames == pyav[-1].frames
+            for ours, theirs in zip(first[:-1], pyav[:-1], strict=True):
                 assert isinstance(ours, Frame)
                 assert ours.seconds == pytest.approx(theirs.seconds, abs=1e-6)
                 difference = ours.image.astype(int) - theirs.image
@@ -132,9 +133,9 @@ def test_where_decord_alone_fails_or_differs_in_silence_pyav_takes_over(truth):
             assert end.frames == expected["frames"], path.name
             assert end.bad_packets == expected["bad_packets"], path.name
             assert end.recovered == 1.0 if not expected["bad_packets"] else 0.9 < end.recovered < 1.0, path.name
-            auto, by_policy = frames_of(process, path, "auto")
+            first, by_policy = frames_of(process, path, "decord-first")
             assert by_policy.recovered == end.recovered, path.name
-            assert difference(auto, theirs) == "", path.name
+            assert difference(first, theirs) == "", path.name
             if by_policy.decoder.startswith("decord"):
                 trusted.add(path.name)
             try:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from fakes import SAMPLING
+from fakes import DENSE
 
 from rdmf_extract.decode import policy as policy_module
 from rdmf_extract.decode.events import DecodeError, DecoderDisagreesError, Event, Finished, Frame, Restart
@@ -21,14 +21,14 @@ def after_restart(events: list[Event]) -> list[Event]:
 
 
 def test_a_clean_file_is_decords(clips):
-    *_, end = read(clips["constant"], SAMPLING)
+    *_, end = read(clips["constant"], DENSE)
     assert end.decoder.startswith("decord")
     assert end.takeover == ""
 
 
 @pytest.mark.parametrize("name", ["webm", "ten_bit", "truncated", "rotated"])
 def test_files_known_to_trouble_decord_go_to_pyav_at_once(clips, name):
-    events = list(read(clips[name], SAMPLING))
+    events = list(read(clips[name], DENSE))
     assert not any(isinstance(event, Restart) for event in events)
     assert events[-1].decoder.startswith("pyav")
     assert events[-1].takeover
@@ -41,10 +41,10 @@ def test_pyav_starts_over_when_decord_gives_up_half_way(clips, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(policy_module, "read_decord", broken)
-    events = list(read(clips["constant"], SAMPLING))
+    events = list(read(clips["constant"], DENSE))
     assert events[1] == Restart(str(error))
     assert events[-1].takeover == str(error)
-    alone = list(read(clips["constant"], SAMPLING, policy="pyav"))
+    alone = list(read(clips["constant"], DENSE, policy="pyav"))
     assert [e.seconds for e in after_restart(events)[:-1]] == [e.seconds for e in alone[:-1]]
 
 
@@ -52,7 +52,7 @@ def test_a_lying_frame_count_makes_pyav_take_over(clips, monkeypatch):
     import decord
 
     monkeypatch.setattr(decord.VideoReader, "__len__", lambda self: 51)
-    events = list(read(clips["constant"], SAMPLING))
+    events = list(read(clips["constant"], DENSE))
     assert events[0] == Restart("Decord counts 51 frames, the file has 50")
     assert events[-1].frames == 50
 
@@ -61,7 +61,7 @@ def test_hidden_damage_never_reaches_the_features(clips, tmp_path):
     """Bytes flipped inside packets: Decord conceals them quietly; the policy must give PyAV's frames or equal ones."""
     good = clips["constant"].read_bytes()
     taken_over = 0
-    with DecoderProcess(SAMPLING) as process:  # standard error is a file there, so complaints can be read
+    with DecoderProcess(DENSE) as process:  # standard error is a file there, so complaints can be read
         for seed in range(6):
             rng, data = np.random.default_rng(seed), bytearray(good)
             for i in rng.integers(1500, 11_000, 3):
@@ -78,25 +78,25 @@ def test_hidden_damage_never_reaches_the_features(clips, tmp_path):
 
 def test_too_little_recovered_is_a_failure_with_numbers(clips):
     with pytest.raises(DecodeError, match=r"only \d+% .* the limit is 50%"):
-        list(read(clips["stump"], SAMPLING))
-    assert isinstance(list(read(clips["stump"], SAMPLING, min_recovered=0.1))[-1], Finished)
+        list(read(clips["stump"], DENSE))
+    assert isinstance(list(read(clips["stump"], DENSE, min_recovered=0.1))[-1], Finished)
 
 
 def test_forced_decord_is_not_replaced(clips):
     with pytest.raises(DecodeError, match="Decord"):
-        list(read(clips["damaged"], SAMPLING, policy="decord"))
+        list(read(clips["damaged"], DENSE, policy="decord"))
 
 
 def test_pyav_alone_is_enough(clips, monkeypatch):
     monkeypatch.setitem(sys.modules, "decord", None)  # as on a machine without Decord
     assert decoder_versions()["decord"] == ""
-    events = after_restart(list(read(clips["constant"], SAMPLING)))
+    events = after_restart(list(read(clips["constant"], DENSE)))
     assert events[-1].decoder.startswith("pyav")
     assert "not usable here" in events[-1].takeover
     with pytest.raises(DecodeError, match="not usable here"):
-        list(read(clips["constant"], SAMPLING, policy="decord"))
+        list(read(clips["constant"], DENSE, policy="decord"))
 
 
 def test_an_unknown_policy_is_a_bug_of_the_caller(clips):
     with pytest.raises(ValueError, match="opencv"):
-        list(read(clips["constant"], SAMPLING, policy="opencv"))
+        list(read(clips["constant"], DENSE, policy="opencv"))

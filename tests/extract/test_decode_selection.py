@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from clips import every, render, scramble
-from fakes import SAMPLING, FakeTextEncoder, FakeVideoEncoder
+from fakes import DENSE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,6 @@ from rdmf_extract.decode.policy import read
 from rdmf_extract.decode.probe import Probe, probe
 from rdmf_extract.decode.pyav_reader import read_pyav
 from rdmf_extract.decode.selection import ANEW, PASS, SEND, Selection, select, wanted_frames
-from rdmf_extract.record import extraction_provenance
 from rdmf_extract.sampling import Sampling
 
 SIZES = {"resize": 64, "crop": 48}
@@ -287,27 +287,53 @@ def test_a_selection_that_does_not_fit_is_found_out(clips, monkeypatch, wrong):
     assert len(restarts) == 1
 
 
-def test_sparse_rows_are_left_to_pyav_and_the_fingerprint_says_so(clips):
+def test_sparse_rows_are_left_to_pyav_and_dense_ones_to_decord(clips):
     *_, end = read(clips["constant"], SPARSE)
     assert (end.decoder.split()[0], end.takeover.split(":")[0]) == ("pyav", "sparse")
-    *_, end = read(clips["constant"], SAMPLING)
+    *_, end = read(clips["constant"], DENSE)
     assert (end.decoder.split()[0], end.takeover) == ("decord", "")
-    assert (end.decoded, end.used < 50) == (50, True)
-
-    def recorded(s: Sampling, decoder: str) -> object:
-        made = extraction_provenance(FakeVideoEncoder(s), FakeTextEncoder(), decoder=decoder, notes={})
-        return made.video.get("sparse")
-
-    assert recorded(SPARSE, "auto") == "pyav"
-    assert recorded(SAMPLING, "auto") is None  # caches made before this was so still fit
-    assert recorded(SPARSE, "decord") is None
+    assert (end.decoded, end.used <= 50) == (50, True)
 
 
-def test_sparse_means_less_than_one_look_a_second():
+def test_where_auto_means_pyav_its_frames_are_pyavs_bit_for_bit(clips):
+    for name in ("constant", "variable", "damaged", "webm", "rotated"):
+        auto, *_ = settle(read(clips[name], SPARSE))
+        pyav, *_ = settle(read(clips[name], SPARSE, policy="pyav"))
+        assert [frame.seconds for frame in auto] == [frame.seconds for frame in pyav]
+        assert all(np.array_equal(one.image, other.image) for one, other in zip(auto, pyav))
+
+
+def test_decord_first_gives_what_auto_once_gave_for_sparse_rows(clips):
+    *frames, end = read(clips["constant"], SPARSE, policy="decord-first")
+    *theirs, _ = read(clips["constant"], SPARSE, policy="decord")
+    assert (end.decoder.split()[0], end.takeover) == ("decord", "")
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(frames, theirs, strict=True))
+    *_, end = read(clips["webm"], SPARSE, policy="decord-first")
+    assert end.decoder.startswith("pyav")
+
+
+def test_sparse_means_up_to_eight_looks_a_second():
     assert SPARSE.sparse
     assert sampling(1.0, 60.0, 16).sparse
-    assert not sampling(1.0, 1.0, 1).sparse
-    assert not sampling(4.0, 0.5, 1).sparse
+    assert sampling(1.0, 1.0, 1).sparse
+    assert sampling(1.0, 1.0, 8).sparse
+    assert not sampling(1.0, 1.0, 9).sparse
+    assert not DENSE.sparse
+    assert sampling(0.7, 0.7, 5).sparse  # 7.14 a second, whatever the rounding of seven tenths
+    assert not sampling(2.0, 2.0, 32).sparse  # VideoSwin
+
+
+@settings(max_examples=100, deadline=None)
+@given(stride=st.integers(1, 40), window=st.integers(1, 40), frames=st.integers(1, 16))
+def test_looks_are_counted_once_however_many_rows_share_them(stride, window, frames):
+    """Against counting them in a long stretch of video, in exact arithmetic."""
+    s = sampling(window / 8, stride / 8, frames)
+    step = Fraction(window, 8 * frames)
+    rows = 40 + 2 * (window // stride)
+    seen = {Fraction(stride, 8) * row + (k + Fraction(1, 2)) * step for row in range(rows) for k in range(frames)}
+    since, until = Fraction(stride, 8) * (window // stride + 1), Fraction(stride, 8) * (rows - 1)
+    counted = sum(since <= instant < until for instant in seen) / float(until - since)
+    assert s.looks_per_second == pytest.approx(counted)
 
 
 @pytest.mark.shared

@@ -84,7 +84,7 @@ def test_every_distinct_sentence_is_encoded_once(clips, tmp_path):
 def test_a_takeover_half_way_leaves_no_row_of_the_first_decoder(clips, tmp_path, monkeypatch):
     path = shutil.copy(clips["constant"], tmp_path / "late.mp4")
     monkeypatch.setattr(local, "DecoderProcess", functools.partial(DecoderProcess, module="fake_decoder"))
-    summary = run({"late": path}, queries("late"), tmp_path / "f.h5", batch_rows=1)
+    summary = run({"late": path}, queries("late"), tmp_path / "f.h5", batch_rows=1, decoder="decord-first")
     assert [vid for vid, _ in summary.takeovers] == ["late"]
     monkeypatch.undo()
     alone = extract_one(clips["constant"], FakeVideoEncoder(), decoder="pyav")

@@ -11,7 +11,8 @@ import numpy as np
 
 from rdmf_extract.sampling import Sampling
 
-SAMPLING = Sampling(fps=4.0, window_seconds=0.5, stride_seconds=0.5, frames_per_window=2, resize=64, crop=48)
+# Dense enough that "auto" means Decord first, whose troubles are injected too.
+SAMPLING = Sampling(fps=12.0, window_seconds=0.5, stride_seconds=0.5, frames_per_window=6, resize=64, crop=48)
 SECONDS_A_BATCH = float(os.environ.get("RDMF_TEST_ENCODE_SECONDS", "0"))
 
 

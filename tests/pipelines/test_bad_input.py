@@ -198,7 +198,7 @@ CASES = {
             "mine.jsonl --text-encoder folder": "folder",
             "mine.jsonl --video-encoder videoswin-t --weights nowhere.pth": "nowhere.pth",
             "mine.jsonl --video-encoder videoswin-t --weights random --fps 0": "fps must be a positive number",
-            "mine.jsonl --decoder ffmpeg": "auto, decord, pyav",
+            "mine.jsonl --decoder ffmpeg": "auto, pyav, decord-first, decord",
             "mine.jsonl --workers 0": "--workers",
             "mine.jsonl --timeout -1": "--timeout",
         }.items()

@@ -118,7 +118,7 @@ def test_the_memory_of_a_tree_is_that_of_all_its_processes():
         (["--videos", "nowhere"], "there is no such file or folder"),
         (["--videos", "."], "no video in this folder"),
         (["--encoder", "lite"], "video encoder 'lite' is unknown"),
-        (["--decoder", "opencv"], "use one of auto, decord, pyav"),
+        (["--decoder", "opencv"], "use one of auto, pyav, decord-first, decord"),
         (["--fps", "0"], "fps must be a positive number"),
         (["--json", "nowhere/f.json"], "name a file in a folder that is there"),
         (["--from", "nowhere.json"], "nowhere.json"),

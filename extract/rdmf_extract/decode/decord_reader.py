@@ -36,8 +36,6 @@ DAMAGE = re.compile(
 
 def objection(probe: Probe, sampling: Sampling) -> str:
     """Why Decord should not be given this file, or "" where nothing speaks against it."""
-    if sampling.sparse:
-        return "sparse: PyAV decodes only what rows look at"
     if probe.container not in CONTAINERS:
         return f"inexact or unsupported in Decord: container {probe.container}"
     if probe.codec not in CODECS:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-POLICIES = ("auto", "decord", "pyav")
+#: What a user may ask for; see `choice`.
+POLICIES = ("auto", "pyav", "decord-first", "decord")
 OUT_OF_MEMORY = "the decoder ran out of memory"
 
 
