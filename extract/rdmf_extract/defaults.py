@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 
 from rdmf_extract.launch import local_processes
 from rdmf_extract.record import Described
 
-# Frames in the batch of rows handed to the encoder. On a CPU larger ones are no faster, as networks take few at once
-# there; they only hold memory, three times over (being encoded, waiting, being filled), and are waited for at the end.
+# The most frames in the batch of rows handed to the encoder. On a CPU larger ones are no faster, as networks take few
+# at once there; they only hold memory, three times over (being encoded, waiting, being filled), and the first and the
+# last are waited for: so half of it is enough there where it makes whole `ROWS_TOGETHER`.
 FRAMES_PER_BATCH = {"cpu": 32, "gpu": 1024}
 MOST_ROWS_PER_BATCH = 256
 ROWS_TOGETHER = 4  # batches are a multiple of this where they can be: encoders fill up what they take at once
@@ -24,12 +26,23 @@ def on_gpu(encoder: Described) -> bool:
 
 
 def default_workers(encoder: Described) -> int:
+    return max(1, _cores()) if on_gpu(encoder) else fewest_workers()
+
+
+def fewest_workers() -> int:
+    """Decoder processes that there will be wherever the encoder runs."""
+    return max(1, _cores() // 2)
+
+
+def _cores() -> int:
+    """Cores for this process: those it may use, shared with others that a launcher started beside it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= local_processes(os.environ)
-    return max(1, cores if on_gpu(encoder) else cores // 2)
+    return cores // local_processes(os.environ)
 
 
 def default_batch(encoder: Described) -> int:
-    frames = FRAMES_PER_BATCH["gpu" if on_gpu(encoder) else "cpu"]
-    rows = max(1, min(MOST_ROWS_PER_BATCH, frames // encoder.sampling.frames_per_window))
+    most, each = FRAMES_PER_BATCH["gpu" if on_gpu(encoder) else "cpu"], encoder.sampling.frames_per_window
+    rows = max(1, min(MOST_ROWS_PER_BATCH, most // each))
+    if not on_gpu(encoder):
+        rows = min(rows, math.ceil(most / 2 / each / ROWS_TOGETHER) * ROWS_TOGETHER)
     return rows // ROWS_TOGETHER * ROWS_TOGETHER or rows

@@ -14,6 +14,7 @@ from rdmf_extract.batches import EncodedVideo
 from rdmf_extract.collector import Collector
 from rdmf_extract.decode.events import POLICIES
 from rdmf_extract.decode.policy import MIN_RECOVERED
+from rdmf_extract.decode.process import Ahead
 from rdmf_extract.encoders.base import TextEncoder, VideoEncoder
 from rdmf_extract.encoders.spec import EncoderFacts
 from rdmf_extract.engines.base import Engine, Note
@@ -50,6 +51,7 @@ def extract(
     min_recovered: float = MIN_RECOVERED,
     shard: Shard | None = None,
     engine: Engine | None = None,
+    ahead: Ahead | None = None,
     progress: ProgressCallback | None = None,
 ) -> ExtractSummary:
     """Extract features of `videos` and of the queries' sentences into the cache `out`.
@@ -66,7 +68,7 @@ def extract(
         videos: file of each video.
         queries: what the cache will hold as annotations; they replace those of an earlier run.
         notes: carried along in the provenance (dataset, licence, ...).
-        decoder: "auto" (Decord, then PyAV), "decord" or "pyav".
+        decoder: see `rdmf_extract.decode.policy.read`.
         workers: decoder processes; default: all cores but those the encoder needs.
         timeout_seconds: limit for decoding one video (longer videos get their own length more).
         batch_rows: rows per call of the encoder.
@@ -76,6 +78,7 @@ def extract(
         shard: do only this share of the videos and sentences and do not wait for the others; the shard that ends last
             makes the cache.
         engine: what decodes and encodes; default: processes of this machine.
+        ahead: for the default engine, decoder processes that were started while the encoder was loaded.
         progress: told how far the run is.
 
     Raises:
@@ -100,6 +103,7 @@ def extract(
             timeout_seconds=timeout_seconds,
             batch_rows=batch_rows,
             min_recovered=min_recovered,
+            ahead=ahead,
         )
     summary = ExtractSummary(out, missing=missing)
 

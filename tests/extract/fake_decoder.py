@@ -36,4 +36,4 @@ def read(path: Path, sampling: Sampling, *, policy: str = "auto", **rest: Any) -
 
 if __name__ == "__main__":
     child.read = read
-    child.main(*(int(argument) for argument in sys.argv[1:6]))
+    child.main(*(int(argument) for argument in sys.argv[1:3]))

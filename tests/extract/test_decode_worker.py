@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import SAMPLING
+from fakes import DENSE, SAMPLING
 
 from rdmf_extract.decode import ring, worker
 from rdmf_extract.decode.events import DecodeError, Finished, Frame, Restart
 from rdmf_extract.decode.policy import read
+from rdmf_extract.decode.process import Ahead
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.decode.worker import DecoderProcess
 from rdmf_extract.sampling import Sampling
@@ -38,9 +40,9 @@ def same_frames(one: list, other: list) -> bool:
 
 
 def test_frames_are_the_same_as_without_a_process(clips):
-    with DecoderProcess(SAMPLING) as process:
+    with DecoderProcess(DENSE) as process:
         for name in ("constant", "variable"):
-            assert same_frames(list(process.events(clips[name])), list(read(clips[name], SAMPLING)))
+            assert same_frames(list(process.events(clips[name])), list(read(clips[name], DENSE)))
 
 
 def test_a_slow_listener_loses_no_frame(clips, monkeypatch):
@@ -58,7 +60,7 @@ def test_a_slow_listener_loses_no_frame(clips, monkeypatch):
 
 @pytest.mark.parametrize("name", ["abort", "late"])
 def test_after_two_crashes_of_decord_pyav_takes_over(trouble, name):
-    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+    with DecoderProcess(DENSE, module="fake_decoder") as process:
         events = list(process.events(trouble(name)))
     again, restart = (i for i, event in enumerate(events) if isinstance(event, Restart))
     assert not events[again].takeover
@@ -68,23 +70,23 @@ def test_after_two_crashes_of_decord_pyav_takes_over(trouble, name):
     assert ("the last words" in events[restart].reason) == (name == "late")
     assert events[-1].decoder.startswith("pyav")
     assert events[-1].takeover == events[restart].reason
-    assert same_frames(events[restart + 1 :], list(read(trouble("fine"), SAMPLING, policy="pyav")))
+    assert same_frames(events[restart + 1 :], list(read(trouble("fine"), DENSE, policy="pyav")))
 
 
 def test_after_one_crash_the_same_decoder_gives_what_it_would_have_given(trouble, clips):
     """Whoever killed it, Decord stays Decord: features must not depend on what happened to a process."""
     path = trouble("abort_once")
-    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+    with DecoderProcess(DENSE, module="fake_decoder") as process:
         restart, *events = process.events(path)
     assert restart == Restart(restart.reason, takeover=False)
     assert events[-1].decoder.startswith("decord")
     assert events[-1].takeover == ""
-    assert same_frames(events, list(read(clips["constant"], SAMPLING)))
+    assert same_frames(events, list(read(clips["constant"], DENSE)))
 
 
 def test_a_decoder_that_is_always_killed_from_outside_is_no_fault_of_the_file(trouble, monkeypatch):
     monkeypatch.setattr(worker, "MOST_KILLS", 1)
-    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+    with DecoderProcess(DENSE, module="fake_decoder") as process:
         with pytest.raises(DecodeError, match="signal 9") as killed:
             list(process.events(trouble("kill_always")))
         with pytest.raises(DecodeError, match="signal 6") as crashed:
@@ -94,7 +96,7 @@ def test_a_decoder_that_is_always_killed_from_outside_is_no_fault_of_the_file(tr
 
 
 def test_a_hang_is_killed_and_taken_over(trouble):
-    with DecoderProcess(SAMPLING, timeout_seconds=5.0, module="fake_decoder") as process:
+    with DecoderProcess(DENSE, timeout_seconds=5.0, module="fake_decoder") as process:
         events = list(process.events(trouble("hang")))
         assert "gave no sign of life for 1 s" in events[0].reason
         assert isinstance(events[-1], Finished)
@@ -102,7 +104,7 @@ def test_a_hang_is_killed_and_taken_over(trouble):
 
 
 def test_crashing_always_costs_that_file_only(trouble):
-    with DecoderProcess(SAMPLING, module="fake_decoder") as process:
+    with DecoderProcess(DENSE, module="fake_decoder") as process:
         with pytest.raises(DecodeError, match="crashed"):
             list(process.events(trouble("abort_always")))
         with pytest.raises(DecodeError, match="crashed"):
@@ -111,40 +113,82 @@ def test_crashing_always_costs_that_file_only(trouble):
 
 
 def test_a_listener_who_leaves_half_way_gets_clean_events_next_time(clips):
-    with DecoderProcess(SAMPLING) as process:
+    with DecoderProcess(DENSE) as process:
         events = process.events(clips["constant"])
         assert isinstance(next(events), Frame)
         events.close()
-        assert same_frames(list(process.events(clips["variable"])), list(read(clips["variable"], SAMPLING)))
+        assert same_frames(list(process.events(clips["variable"])), list(read(clips["variable"], DENSE)))
 
 
 def test_a_failure_leaves_the_process_usable(clips):
-    with DecoderProcess(SAMPLING) as process:
+    with DecoderProcess(DENSE) as process:
         with pytest.raises(DecodeError, match="no video stream"):
             list(process.events(clips["audio_only"]))
-        first = process._process
+        first = process._child.process
         with pytest.raises(DecodeError, match="only"):  # after frames were sent
             list(process.events(clips["stump"]))
-        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], SAMPLING)))
-        assert process._process is first
+        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], DENSE)))
+        assert process._child.process is first
 
 
 def test_processes_are_recycled(clips, monkeypatch):
     monkeypatch.setattr(worker, "RECYCLE_AFTER", 2)
-    with DecoderProcess(SAMPLING) as process:
+    with DecoderProcess(DENSE) as process:
         pids = []
         for _ in range(4):
             list(process.events(clips["short"]))
-            pids.append(process._process.pid)
+            pids.append(process._child.process.pid)
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
 def test_closing_ends_the_process(clips):
-    with DecoderProcess(SAMPLING) as process:
+    with DecoderProcess(DENSE) as process:
         list(process.events(clips["short"]))
-        pid = process._process.pid
+        pid = process._child.process.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_processes_started_ahead_are_taken_and_the_others_ended(clips):
+    """One that died meanwhile is passed over, and where none is left another is started."""
+    with Ahead(3) as ahead:
+        ahead.wait()
+        dead, taken, left = ahead._waiting
+        dead.process.kill()
+        dead.process.wait()
+        with (
+            DecoderProcess(DENSE, ahead=ahead) as process,
+            DecoderProcess(SAMPLING, module="fake_decoder", ahead=ahead),
+        ):
+            assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], DENSE)))
+            assert process._child is taken
+            process.kill()
+            assert ahead.take("fake_decoder") is None
+            assert ahead.take() is left
+            list(process.events(clips["short"]))
+            assert process._child not in (dead, taken, left)
+            left.end()
+        with DecoderProcess(SAMPLING, ahead=ahead) as process:  # frames of any size, decided late
+            assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], SAMPLING)))
+    assert all(one.process.poll() is not None for one in (dead, taken, left))
+    with Ahead(1) as ahead:
+        (unused,) = ahead._waiting
+    assert unused.process.poll() is not None
+
+
+def test_a_decoder_process_loads_decord_only_where_it_is_to_decode(clips):
+    """It holds its libraries in memory for hours."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("/proc is Linux's")
+    for sampling, policy, loaded in (
+        (SAMPLING, "auto", False),
+        (DENSE, "auto", True),
+        (SAMPLING, "decord-first", True),
+    ):
+        with DecoderProcess(sampling) as process:
+            list(process.events(clips["short"], policy))
+            maps = Path(f"/proc/{process._child.process.pid}/maps").read_text()
+        assert ("libdecord" in maps) == loaded
 
 
 def test_a_ring_is_seen_from_both_ends():
@@ -169,8 +213,8 @@ def test_where_shared_memory_is_short_an_ordinary_file_serves(clips, monkeypatch
 
     monkeypatch.setattr(ring, "_MEMORY_FOLDER", "/dev/shm")
     monkeypatch.setattr(os, "posix_fallocate", short)
-    with DecoderProcess(SAMPLING) as process:
-        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], SAMPLING)))
+    with DecoderProcess(DENSE) as process:
+        assert same_frames(list(process.events(clips["short"])), list(read(clips["short"], DENSE)))
     assert len(refused) == 1
 
 

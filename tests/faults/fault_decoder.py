@@ -77,4 +77,4 @@ def _strike(fault: dict[str, Any], path: Path) -> None:
 
 if __name__ == "__main__":
     child.read = read
-    child.main(*(int(argument) for argument in sys.argv[1:6]))
+    child.main(*(int(argument) for argument in sys.argv[1:3]))

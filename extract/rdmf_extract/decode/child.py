@@ -3,9 +3,9 @@
 Started as a fresh interpreter (never forked: the parent may hold torch, threads and a GPU), importing numpy and the
 decoders only. Standard error is a file that the parent made: Decord's and FFmpeg's complaints land there to be read.
 
-Messages to the parent, as tuples: ("ready",) once, ("alive",) now and then, ("promise", seconds) once the header is
-read, ("frame", index, seconds), ("restart", reason, takeover), ("finished", Finished), ("failed", reason, passing). The
-parent answers ("taken", n).
+Messages to the parent, as tuples: ("started",) and, once a `Setting` has come and with it the file descriptor of the
+ring, ("ready",); ("alive",) now and then, ("promise", seconds) once the header is read, ("frame", index, seconds),
+("restart", reason, takeover), ("finished", Finished), ("failed", reason, passing). The parent answers ("taken", n).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 
 from rdmf_extract.decode.events import OUT_OF_MEMORY, DecodeError, Event, Finished, Frame, Restart
@@ -29,6 +30,15 @@ ALIVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What holds for all videos: frames of (side, side, 3), `slots` of them in the ring; whether Decord is needed."""
+
+    side: int
+    slots: int
+    decord: bool
+
+
+@dataclass(frozen=True)
 class Request:
     """One video to decode."""
 
@@ -38,23 +48,29 @@ class Request:
     min_recovered: float
 
 
-def main(parent: int, connection_fd: int, ring_fd: int, side: int, slots: int) -> None:
+def main(parent: int, connection_fd: int) -> None:
     """Serve requests until the parent (a process id) closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
     die_with(parent)
     connection: Connection = Connection(connection_fd)
-    ring = FrameRing(ring_fd, side, slots)
-    decoder_versions()  # loads the decoders now, before the clock of the first video runs
-    connection.send(("ready",))
-    while True:
-        try:
+    try:
+        _load_pyav()
+        connection.send(("started",))
+        setting: Setting = connection.recv()
+        ring = FrameRing(recv_handle(connection), setting.side, setting.slots)
+        if setting.decord:
+            decoder_versions()
+        connection.send(("ready",))
+        while True:
             request: Request = connection.recv()
-        except EOFError:
-            return
-        try:
             _serve(request, connection, ring)
-        except (EOFError, BrokenPipeError):
-            return
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def _load_pyav() -> None:
+    """Now, while others are still loading theirs, and before the clock of the first video runs."""
+    import av  # noqa: F401
 
 
 def _serve(request: Request, connection: Connection, ring: FrameRing) -> None:
@@ -129,4 +145,4 @@ def die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:6]))
+    main(*(int(argument) for argument in sys.argv[1:3]))

@@ -11,19 +11,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rdmf_extract.decode.child import Request
+from rdmf_extract.decode.choice import DECORD_FIRST, resolved
 from rdmf_extract.decode.events import OUT_OF_MEMORY, DecodeError, Event, Finished, Frame, Restart
 from rdmf_extract.decode.policy import MIN_RECOVERED
+from rdmf_extract.decode.process import MODULE, Ahead, ChildProcess
 from rdmf_extract.decode.ring import FrameRing
 from rdmf_extract.sampling import Sampling
 
@@ -55,6 +54,7 @@ class DecoderProcess:
             length more. Time in which the caller leaves frames waiting does not count. A fifth of it without any sign
             of life ends the process too.
         module: what runs in the process (tests put misbehaving decoders here).
+        ahead: where a process may be that was started before.
     """
 
     def __init__(
@@ -63,15 +63,14 @@ class DecoderProcess:
         *,
         timeout_seconds: float = 600.0,
         min_recovered: float = MIN_RECOVERED,
-        module: str = "rdmf_extract.decode.child",
+        module: str = MODULE,
+        ahead: Ahead | None = None,
     ) -> None:
         self.sampling, self.timeout_seconds, self.min_recovered = sampling, timeout_seconds, min_recovered
-        self._module = module
+        self._module, self._ahead = module, ahead
         slots = max(2, min(64, RING_BYTES // (sampling.crop * sampling.crop * 3)))
         self._ring = FrameRing.create(sampling.crop, slots)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection[Any, Any] | None = None
-        self._log: IO[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._videos = 0
 
     def events(self, path: Path, policy: str = "auto") -> Iterator[Event]:
@@ -83,7 +82,7 @@ class DecoderProcess:
         try:
             yield from self._persistently(path, policy)
         except _ProcessLostError as lost:
-            if policy != "auto":
+            if resolved(policy, self.sampling) != DECORD_FIRST:
                 raise
             takeover = str(lost)
             yield Restart(takeover)
@@ -97,19 +96,15 @@ class DecoderProcess:
 
     def kill(self) -> None:
         """End the process now; the next video starts another."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        for handle in (self._connection, self._log):
-            if handle is not None:
-                handle.close()
-        self._process = self._connection = self._log = None
+        if self._child is not None:
+            self._child.end()
+        self._child = None
 
     def interrupt(self) -> None:
         """End the process from another thread; the one that listens to it finds it gone."""
-        process = self._process
-        if process is not None:
-            process.kill()
+        child = self._child
+        if child is not None:
+            child.process.kill()
 
     def __enter__(self) -> DecoderProcess:
         return self
@@ -133,11 +128,14 @@ class DecoderProcess:
     def _attempt(self, path: Path, policy: str) -> Iterator[Event]:
         if self._videos >= RECYCLE_AFTER:
             self.kill()
-        connection = self._connection or self._start()
+        child = self._child or self._start()
+        connection, settled = child.connection, False
         self._videos += 1
-        settled = False
         try:
-            self._wait_until_ready(connection)
+            if self._videos == 1:
+                decord = resolved(policy, self.sampling) in (DECORD_FIRST, "decord")
+                child.begin(self._ring, self.sampling.crop, decord=decord)
+                self._wait_until_ready(connection)
             connection.send(Request(path.absolute(), self.sampling, policy, self.min_recovered))
             for message in self._messages(connection):
                 kind = message[0]
@@ -164,7 +162,7 @@ class DecoderProcess:
 
     def _wait_until_ready(self, connection: Connection[Any, Any]) -> None:
         """A new process loads its decoders first, which a busy machine may take long for; no video pays for that."""
-        if self._videos == 1:
+        for _ in ("started", "ready"):
             if not connection.poll(START_SECONDS):
                 reason = f"the decoder's process was not ready after {START_SECONDS:.0f} s"
                 raise _ProcessLostError(reason, hung=True, passing=True)
@@ -189,35 +187,23 @@ class DecoderProcess:
             elif message[0] != "alive":
                 yield message
 
-    def _start(self) -> Connection[Any, Any]:
-        ours, theirs = Pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by kill()
-        fds = (theirs.fileno(), self._ring.fd)
-        side, slots = self.sampling.crop, self._ring.slots
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path or str(Path.cwd()) for path in sys.path))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module, *map(str, (os.getpid(), *fds, side, slots))],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            env=environment,
-        )
-        theirs.close()
-        self._connection, self._videos = ours, 0
-        return ours
+    def _start(self) -> ChildProcess:
+        taken = self._ahead.take(self._module) if self._ahead is not None else None
+        child = taken or ChildProcess(self._module)
+        self._child, self._videos = child, 0
+        return child
 
     def _epitaph(self) -> _ProcessLostError:
         """Why the process is gone: its exit status and the last thing it wrote."""
-        assert self._process is not None
-        assert self._log is not None
+        assert self._child is not None
+        log = self._child.log
         try:
-            status = self._process.wait(timeout=5.0)
+            status = self._child.process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
             status = 0
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - 2000))
-        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - 2000))
+        lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         reason = f"the decoder crashed ({how})" + (f": {lines[-1]}" if lines else "")
         return _ProcessLostError(reason, passing=-status in FROM_OUTSIDE)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from rdmf_extract.batches import BatchEncoder, Inline, RowBatcher
 from rdmf_extract.decode.policy import MIN_RECOVERED
+from rdmf_extract.decode.process import Ahead
 from rdmf_extract.decode.worker import DecoderProcess
 from rdmf_extract.defaults import default_batch, default_workers
 from rdmf_extract.encoders.base import VideoEncoder
@@ -20,10 +21,11 @@ class LocalEngine:
 
     Args:
         encoder: one to be called here, or several in processes.
-        decoder: "auto", "decord" or "pyav".
+        decoder: see `rdmf_extract.decode.policy.read`.
         workers: decoder processes; default: all cores but those the encoder needs.
         timeout_seconds, min_recovered: see `DecoderProcess` and `read`.
         batch_rows: rows per call of the encoder.
+        ahead: decoder processes that were started before.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class LocalEngine:
         timeout_seconds: float = 600.0,
         batch_rows: int | None = None,
         min_recovered: float = MIN_RECOVERED,
+        ahead: Ahead | None = None,
     ) -> None:
         self._encoder, self._decoder = encoder, decoder
         self._workers = workers or default_workers(encoder)
         self._timeout_seconds, self._min_recovered = timeout_seconds, min_recovered
         self._batch_rows = batch_rows or default_batch(encoder)
+        self._ahead = ahead
         self.rows = 0
 
     def run(self, work: Work) -> Generator[Outcome, None, None]:
@@ -78,5 +82,8 @@ class LocalEngine:
 
     def _process(self) -> DecoderProcess:
         return DecoderProcess(
-            self._encoder.sampling, timeout_seconds=self._timeout_seconds, min_recovered=self._min_recovered
+            self._encoder.sampling,
+            timeout_seconds=self._timeout_seconds,
+            min_recovered=self._min_recovered,
+            ahead=self._ahead,
         )

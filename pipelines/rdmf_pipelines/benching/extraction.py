@@ -45,7 +45,7 @@ class ExtractionBench:
     folder: Path
     encoders: Sequence[str]
     fps: float | None = None
-    decoders: Sequence[str] = ("auto", "pyav")
+    decoders: Sequence[str] = ("auto", "decord-first")
     workers: int = 1
     turns: int = 3
     tell: Callable[[str], None] = lambda said: None

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from rdmf_extract.decode.process import Ahead
 from rdmf_extract.encoders.base import VideoEncoder
+from rdmf_extract.record import decoder_settings
 from rdmf_extract.sampling import Sampling
 
 LIGHT, HEAVY = "light", "heavy"
@@ -91,18 +93,36 @@ def build(name: str, fps: float | None) -> VideoEncoder:
 
 def measure(order: Order) -> Measured:
     """Do it."""
-    ways: dict[str, Callable[[Order, VideoEncoder], Measured]]
+    ways: dict[str, Callable[[Order, VideoEncoder, Ahead], Measured]]
     ways = {ENCODE: _encode, WHOLE: _whole, FILE_BY_FILE: _file_by_file}
     way: Callable[[], Measured]
-    _load()
-    if order.way == DECODE:
-        way = partial(_decode, order, Sampling(**order.sampling))  # type: ignore[arg-type]  # whole numbers stay whole
+    _load(order)
+    with Ahead(order.workers if order.way in (DECODE, WHOLE) else 0) as ahead:
+        if order.way == DECODE:
+            sampling = Sampling(**order.sampling)  # type: ignore[arg-type]  # whole numbers stay whole
+            way = partial(_decode, order, sampling, ahead)
+        else:
+            encoder = build(order.encoder, order.fps)
+            s = encoder.sampling
+            # The first call of a network makes its kernels ready.
+            encoder.encode(np.zeros((1, s.frames_per_window, s.crop, s.crop, 3), np.uint8))
+            way = partial(ways[order.way], order, encoder, ahead)
+            if order.way == WHOLE:
+                decoder_settings(order.decoder, s)  # loads Decord where it is used
+        ahead.wait()
+        return _timed(order, way)
+
+
+def _load(order: Order) -> None:
+    """Libraries are loaded before the clock runs, by each way its own."""
+    if order.way == FILE_BY_FILE:
+        import av  # noqa: F401
+        import PIL.Image  # noqa: F401
     else:
-        encoder = build(order.encoder, order.fps)
-        s = encoder.sampling
-        # The first call of a network makes its kernels ready.
-        encoder.encode(np.zeros((1, s.frames_per_window, s.crop, s.crop, 3), np.uint8))
-        way = partial(ways[order.way], order, encoder)
+        import rdmf_extract.pipeline  # noqa: F401
+
+
+def _timed(order: Order, way: Callable[[], Measured]) -> Measured:
     started = max(0.0, time.time() - order.began)
     before, begun = _processor(), time.perf_counter()
     measured = way()
@@ -114,21 +134,13 @@ def measure(order: Order) -> Measured:
     return measured
 
 
-def _load() -> None:
-    """Libraries are loaded before the clock runs, whichever way needs them."""
-    import rdmf_extract.pipeline  # noqa: F401
-    from rdmf_extract.decode.policy import decoder_versions
-
-    decoder_versions()
-
-
 def _processor() -> tuple[float, float]:
     """Processor seconds of this process, and of its children that have ended."""
     own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime, others.ru_utime + others.ru_stime
 
 
-def _decode(order: Order, sampling: Sampling) -> Measured:
+def _decode(order: Order, sampling: Sampling, ahead: Ahead) -> Measured:
     """Everything up to finished rows, which are thrown away."""
     from rdmf_extract.decode.worker import DecoderProcess
     from rdmf_extract.pool import Decoded, DecodePool, Row
@@ -140,7 +152,7 @@ def _decode(order: Order, sampling: Sampling) -> Measured:
         policy=order.decoder,
         workers=order.workers,
         rows_ahead=ROWS_AHEAD,
-        make_process=lambda: DecoderProcess(sampling),
+        make_process=lambda: DecoderProcess(sampling, ahead=ahead),
     )
     measured, begun = Measured(), time.perf_counter()
     with pool:
@@ -155,7 +167,7 @@ def _decode(order: Order, sampling: Sampling) -> Measured:
     return measured
 
 
-def _encode(order: Order, encoder: VideoEncoder) -> Measured:
+def _encode(order: Order, encoder: VideoEncoder, _: Ahead) -> Measured:
     """As many batches as the files' rows fill, all of the same noise."""
     from rdmf_extract.defaults import default_batch
 
@@ -167,7 +179,7 @@ def _encode(order: Order, encoder: VideoEncoder) -> Measured:
     return Measured(rows=order.rows)
 
 
-def _whole(order: Order, encoder: VideoEncoder) -> Measured:
+def _whole(order: Order, encoder: VideoEncoder, ahead: Ahead) -> Measured:
     """`rdmf extract` without its start: claims, parts and the finished cache included."""
     from rdmf.store import QueryRecord
     from rdmf_extract.pipeline import extract
@@ -185,11 +197,12 @@ def _whole(order: Order, encoder: VideoEncoder) -> Measured:
             text_encoder=OneToken(),
             decoder=order.decoder,
             workers=order.workers,
+            ahead=ahead,
         )
     return Measured(rows=summary.rows)
 
 
-def _file_by_file(order: Order, encoder: VideoEncoder) -> Measured:
+def _file_by_file(order: Order, encoder: VideoEncoder, _: Ahead) -> Measured:
     """The usual way, with all the threads that the other ways have processes and threads."""
     from rdmf_extract.defaults import default_batch
     from rdmf_pipelines.benching.file_by_file import extract_file_by_file

@@ -23,7 +23,8 @@ def bench_extract(
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames looked at per second. Default: the encoder's.")] = None,
     decoder: Annotated[
-        list[str] | None, typer.Option(help="auto, decord or pyav; repeatable. Default: auto and pyav.")
+        list[str] | None,
+        typer.Option(help="auto, pyav, decord-first or decord; repeatable. Default: auto, decord-first."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Decoder processes.")] = 1,
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
@@ -55,7 +56,7 @@ def bench_extract(
     if from_ is not None:
         print(terminal(load(from_), before))
         return 0
-    decoders = list(dict.fromkeys(decoder or ["auto", "pyav"]))
+    decoders = list(dict.fromkeys(decoder or ["auto", "decord-first"]))
     if not set(decoders) <= set(POLICIES):
         raise InputError(f"--decoder {', '.join(decoders)}: use one of {', '.join(POLICIES)}")
     if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):

@@ -59,7 +59,11 @@ def extract(
     frames_per_window: Annotated[int | None, typer.Option(help="Frames that one feature row sees.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side in pixels of the frames the network gets.")] = None,
     decoder: Annotated[
-        str, typer.Option(help="auto (Decord, and PyAV where it fails or differs), decord or pyav.")
+        str,
+        typer.Option(
+            help="auto (PyAV where rows look at up to 8 frames a second, else decord-first), pyav, decord-first "
+            "(Decord, and PyAV where it fails or differs) or decord. Frames differ a little, and caches tell which."
+        ),
     ] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoder processes; on Ray a CPU each. Default: by the cores.")
@@ -98,6 +102,8 @@ def extract(
     Run it again to do only what is missing; run it on several machines at once to share the work. Exit code 0: done; 1:
     done, but videos failed or were not found (they are listed); 2: bad input.
     """
+    from rdmf_extract.decode.process import Ahead
+    from rdmf_extract.defaults import fewest_workers
     from rdmf_extract.encoders import registry
     from rdmf_extract.encoders.spec import EncoderSpec
     from rdmf_extract.pipeline import extract as run
@@ -123,7 +129,9 @@ def extract(
     reading = EncoderSpec.of(registry.build_text_encoder, text_encoder)
     request = Request(seeing, reading, device=device, engine=engine, address=address, decoder=decoder, timeout=timeout)
     try:
-        with extractors(request) as (video, text, where), ProgressDisplay() as progress:
+        # Decoders load while the encoders do.
+        early = 0 if engine == "ray" else min(workers or fewest_workers(), len(plan.videos))
+        with Ahead(early) as ahead, extractors(request) as (video, text, where), ProgressDisplay() as progress:
             notes = {**plan.notes, "licence": plan.licence, "video_weights": video.source, "text_encoder": text.source}
             summary = run(
                 plan.videos,
@@ -139,6 +147,7 @@ def extract(
                 retry_failed=retry_failed,
                 shard=mine,
                 engine=where,
+                ahead=ahead,
                 progress=progress,
             )
     except KeyboardInterrupt:
