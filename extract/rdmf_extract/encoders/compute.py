@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rdmf.store.errors import InputError
+from rdmf_extract.encoders.allocator import keep_freed_memory
 from rdmf_extract.encoders.base import Frames
 from rdmf_extract.sampling import Sampling
 
@@ -17,17 +18,21 @@ from rdmf_extract.sampling import Sampling
 def choose_device(device: str) -> torch.device:
     """ "auto" is the GPU where there is one, else the CPU; anything else is PyTorch's own name for a device.
 
+    Whoever chooses the CPU is about to run networks there: see `keep_freed_memory`.
+
     Raises:
         InputError: no such device here.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device '{device}' is unknown; use auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device '{device}' asked for, but PyTorch sees no CUDA GPU here; use auto or cpu")
+    if chosen.type == "cpu":
+        keep_freed_memory()
     return chosen
 
 
