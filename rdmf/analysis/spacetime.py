@@ -68,7 +68,7 @@ class SpaceTime:
 
 
 class Recorder:
-    """Watches forward passes of a model; afterwards `space_time` takes the last one's steps again, one at a time.
+    """Watches a model's passes in evaluation; afterwards `space_time` takes the last one's steps again, one at a time.
 
     Used as `with Recorder(model) as recorder: ...`. The model is not changed: what enters each block is kept, the block
     makes its fields and rates of it once more, and the same integrator takes N single steps. `space_time` checks that
@@ -92,7 +92,7 @@ class Recorder:
         for i, block in enumerate(self.model.fusion.blocks):
             self._hooks.append(block.register_forward_pre_hook(keep(f"block {i}")))
             if isinstance(block, (LiteralFusion, ReactionBlock)):
-                self._hooks.append(block.out.register_forward_pre_hook(keep(f"end {i}")))
+                self._hooks.append(block.out[0].register_forward_pre_hook(keep(f"end {i}")))
         return self
 
     def __exit__(
