@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rdmf_pipelines.studies.comparison import Queries, Row, by_fold, by_type, difference, guess_row, means, stack
+from rdmf_pipelines.studies.figure import seeds_said
 from rdmf_pipelines.studies.layout import as_csv, as_values, markdown, p_text
 from rdmf_pipelines.studies.scoring import METRICS, Scores
 
@@ -124,3 +125,10 @@ def test_types_and_guesses_stand_in_the_tables() -> None:
 
 def test_p_values_in_words() -> None:
     assert [p_text(p) for p in (0.0, 0.0004, 0.0123, 0.5, 1.0)] == ["<0.001", "<0.001", "0.012", "0.50", "1.00"]
+
+
+def test_a_picture_says_how_many_seeds_its_rows_have() -> None:
+    rule = Row("rule", (), np.zeros((1, len(METRICS), 13)))
+    assert seeds_said([row("one", 1), rule]) == "1 seed"
+    assert seeds_said([row("one"), row("other")]) == "3 seeds"
+    assert seeds_said([row("one"), row("other", 1), rule]) == "1 to 3 seeds"

@@ -78,7 +78,7 @@ def _lanes(results: Results, rows: list[Row], panels: list[str]) -> Any:
         axis.grid(axis="x", color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.spines[["top", "right", "left"]].set_visible(False)
-    _footer(figure, results, height)
+    _footer(figure, results, rows, height)
     return figure
 
 
@@ -108,7 +108,7 @@ def _sweep(results: Results, rows: list[Row], panels: list[str]) -> Any:
         axis.grid(axis="y", color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    _footer(figure, results, height, guesses=False)
+    _footer(figure, results, rows, height, guesses=False)
     return figure
 
 
@@ -128,10 +128,17 @@ def _guesses(axis: Any, results: Results, metric: str, shown: list[Any]) -> None
             axis.axvline(place, color=FAINT, linewidth=1, linestyle=style, zorder=1)
 
 
-def _footer(figure: Any, results: Results, height: float, *, guesses: bool = True) -> None:
-    folds, seeds = len(results.queries.folds), len(results.about["seeds"])
+def seeds_said(rows: list[Row]) -> str:
+    """How many seeds the rows have that have any: a study that is not finished has more of some than of others."""
+    counts = {len(row.seeds) for row in rows if row.seeds} or {0}
+    fewest, most = min(counts), max(counts)
+    return f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' * (most != 1)}"
+
+
+def _footer(figure: Any, results: Results, rows: list[Row], height: float, *, guesses: bool = True) -> None:
+    folds = len(results.queries.folds)
     several = f"{folds} folds, " if folds > 1 else ""
     lines = "; grey lines, where near: guesses (dotted: query-blind, dashed: text-only)" if guesses else ""
-    dots = f"{seeds} seed{'s' * (seeds > 1)} on {several}{len(results.queries)} queries"
+    dots = f"{seeds_said(rows)} on {several}{len(results.queries)} queries"
     text = f"percent; dots: {dots}; green: reference{lines}"
     figure.text(0.01, 0.08 / height, text, fontsize=7.5, color=FAINT, ha="left", va="bottom")
