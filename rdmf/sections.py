@@ -234,6 +234,12 @@ class TrainConfig:
         choices=("auto", "on", "off"),
     )
     compile: bool = _setting(False, "compile forward pass and loss; on a GPU as CUDA graphs")
+    graphs: str = _setting(
+        "auto",
+        "auto: on a GPU the whole step is recorded once for each shape as a CUDA graph and replayed; "
+        "off: launched operation by operation",
+        choices=("auto", "off"),
+    )
     bucket: int = _setting(
         0,
         "pad the clips of a batch to a multiple of this, so that few shapes occur; 0: no more than needed, "

@@ -323,6 +323,7 @@ class CGDETR(DETRGrounder):
     """CG-DETR in the harness."""
 
     loss_of_output = False  # its token losses run two encoders of their own
+    recordable = False  # how many sentences are foreign differs from batch to batch, and is found out on the host
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__(config, video_dim, text_dim)

@@ -26,9 +26,12 @@ class Grounder(nn.Module, ABC):
     Attributes:
         loss_of_output: whether the loss depends on the weights through the output alone. Where it does not, several
             processes cannot compute the whole batch's loss from gathered outputs and average their gradients instead.
+        recordable: whether a training step is the same operations for every batch of one shape, so that it can be
+            recorded as a CUDA graph.
     """
 
     loss_of_output = True
+    recordable = True
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__()

@@ -138,11 +138,13 @@ def pattern_spans(saliency: Tensor, batch: Batch, levels: tuple[float, ...], run
     Returns:
         (B, len(levels) * runs, 2) (centre, width), level by level, best run first.
     """
-    spans = []
-    for level in levels:
-        first, last, _ = best_runs(saliency - level, batch.video_mask, runs)
-        spans.append(torch.stack((batch.edges.gather(1, first), batch.edges.gather(1, last + 1)), -1))
-    return to_centre(torch.cat(spans, 1))
+    # All levels are one batch: on a GPU a launch costs the same for five times as many rows.
+    size, count = saliency.shape[0], len(levels)
+    scores = torch.stack([saliency - level for level in levels], 1).flatten(0, 1)  # (B * levels, L)
+    first, last, _ = best_runs(scores, batch.video_mask.repeat_interleave(count, 0), runs)
+    first, last = (x.view(size, -1) for x in (first, last))
+    spans = torch.stack((batch.edges.gather(1, first), batch.edges.gather(1, last + 1)), -1)
+    return to_centre(spans)
 
 
 class DecoderLayer(nn.Module):

@@ -68,6 +68,12 @@ def compiled_for(*tensors: Tensor) -> bool:
     return on_cpu and not torch.compiler.is_compiling() and chosen("cpu", torch.float32) == "native"
 
 
+def launched_for(*tensors: Tensor) -> bool:
+    """Whether the Triton kernels run here on these tensors, and code is not traced for `torch.compile`."""
+    kind = tensors[0].device.type
+    return not torch.compiler.is_compiling() and chosen(kind, torch.float32) == "triton"
+
+
 @functools.cache
 def triton_fault() -> str | None:
     """Why the Triton kernels cannot run on this machine's GPU, found out by running the smallest of them; or None."""

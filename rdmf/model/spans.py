@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rdmf.model import native
-from rdmf.model.kernels import compiled_for
+from rdmf.model.kernels import compiled_for, launched_for
 
 
 def to_edges(spans: Tensor) -> Tensor:
@@ -68,6 +68,10 @@ def suppress(spans: Tensor, scores: Tensor, limit: float) -> Tensor:
     if spans.dtype == torch.float32 and compiled_for(spans):
         return native.suppress(spans, order, limit)
     ranked = spans.gather(1, order[..., None].expand(-1, -1, 2))
+    if spans.dtype == torch.float32 and launched_for(spans):
+        from rdmf.model import triton_suppress
+
+        return torch.zeros_like(scores, dtype=torch.bool).scatter(1, order, triton_suppress.keep(ranked, limit))
     over = iou_of(ranked[:, :, None], ranked[:, None]) > limit  # (B, Q, Q)
     keep = torch.ones_like(scores, dtype=torch.bool)
     for i in range(spans.shape[1] - 1):

@@ -21,7 +21,7 @@ from rdmf.model import triton_heat, triton_reaction
 from rdmf.model.lines import AHEAD, HEAT_STEPS, LANES, REACTION_BACKWARD_AHEAD, REACTION_STEPS
 from rdmf.model.triton_lines import OPTIONS, SIZES
 
-_TYPES = {"rates": "*fp32", "rate": "*fp32", "to_rates": "*fp32", "to_rate": "*fp32", "lengths": "*i64", "eta": "fp32"}
+_TYPES = {"rates": "*fp32", "rate": "*fp32", "to_rates": "*fp32", "to_rate": "*fp32", "lengths": "*i64"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,14 @@ def build(kernel: Kernel, capability: int = 90) -> Built:
     module: Any = triton_heat if family == "heat" else triton_reaction
     function = getattr(module, f"{direction}_kernel")
     ahead = REACTION_BACKWARD_AHEAD if kernel.name == "gray_scott_backward" else AHEAD
-    every = {"STEPS": kernel.steps, "EULER": kernel.euler, "GROUPS": kernel.scales, "LANES": LANES, "AHEAD": ahead}
+    every = {
+        "ETA": 1.0,
+        "STEPS": kernel.steps,
+        "EULER": kernel.euler,
+        "GROUPS": kernel.scales,
+        "LANES": LANES,
+        "AHEAD": ahead,
+    }
     constants = {name: value for name, value in every.items() if name in function.arg_names}
     types = _TYPES | dict.fromkeys(SIZES, "i32") | dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, f"*{kernel.dtype}") for name in function.arg_names}

@@ -7,6 +7,8 @@ of their own. Imports triton: load lazily.
 
 from __future__ import annotations
 
+import os
+
 import torch
 import triton
 import triton.language as tl
@@ -62,6 +64,27 @@ def lanes_of(program, length, width, rows, GROUPS: tl.constexpr, LANES: tl.const
         start // channels // reach,
         last,
     )
+
+
+#: The interpreter cannot run a GPU's own instructions.
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def reciprocal(x):
+    """1 / x to one unit in the last place, by the one instruction that a GPU has for it: a division takes six."""
+    if _INTERPRETED:
+        return 1.0 / x
+    else:
+        return tl.inline_asm_elementwise(
+            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+
+
+@triton.jit
+def precise_division(x, y):
+    """x / y rounded as PyTorch rounds it, which Triton's own division of float32 is not."""
+    return tl.div_rn(x, y)
 
 
 @triton.jit

@@ -13,27 +13,29 @@ import triton.language as tl
 from torch import Tensor
 
 from rdmf.model.lines import AHEAD, LANES, REACTION_BACKWARD_AHEAD, geometry, segment_rows
-from rdmf.model.triton_lines import OPTIONS, SIZES, carry, folded, lanes_of, lanes_wanted, rows_ahead
+from rdmf.model.triton_lines import OPTIONS, SIZES, carry, folded, lanes_of, lanes_wanted, reciprocal, rows_ahead
 
 
 @triton.jit
-def _step(a_lo, a, a_hi, s_lo, s, s_hi, rate_a, rate_s, feed, decay, eta, EULER: tl.constexpr):
-    lap_a = (a_lo + a_hi) - 2.0 * a
-    lap_s = (s_lo + s_hi) - 2.0 * s
-    a1 = a + rate_a * lap_a
-    s1 = s + rate_s * lap_s
+def _step(a_lo, a, a_hi, s_lo, s, s_hi, rate_a, rate_s, feed, decay, ETA: tl.constexpr, EULER: tl.constexpr):
+    """One step of a row, in as few instructions as it takes: at these sizes they, not memory, are what is short."""
     if EULER:
-        reacted = eta * a * a * s
-        return a1 + (reacted - decay * a), s1 + (feed * (1.0 - s) - reacted)
+        reacted = ETA * a * a * s
+        a1 = (1.0 - 2.0 * rate_a - decay) * a + rate_a * (a_lo + a_hi)
+        s1 = (1.0 - 2.0 * rate_s - feed) * s + rate_s * (s_lo + s_hi)
+        return a1 + reacted, s1 + (feed - reacted)
     else:
-        left = s1 / (1.0 + eta * a1 * a1)
-        return a1 - decay * a1 + (s1 - left), left + feed * (1.0 - s1)
+        a1 = a + rate_a * ((a_lo + a_hi) - 2.0 * a)
+        s1 = s + rate_s * ((s_lo + s_hi) - 2.0 * s)
+        kept = reciprocal(1.0 + ETA * a1 * a1)
+        return (1.0 - decay) * a1 + (s1 - s1 * kept), s1 * (kept - feed) + feed
 
 
 @triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
-    a, s, rates, lengths, a_out, s_out, batch, length, width, rows, eta,
-    STEPS: tl.constexpr, EULER: tl.constexpr, GROUPS: tl.constexpr, LANES: tl.constexpr, AHEAD: tl.constexpr,
+    a, s, rates, lengths, a_out, s_out, batch, length, width, rows,
+    ETA: tl.constexpr, STEPS: tl.constexpr, EULER: tl.constexpr, GROUPS: tl.constexpr,
+    LANES: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """Fields (B, L, d), rates (4, B, d), lengths (B,); a program's lanes walk their segments."""
     video = tl.program_id(1)
@@ -67,7 +69,7 @@ def forward_kernel(
                 new_lo_a, new_lo_s = new_lo_a + (mid_a[t],), new_lo_s + (mid_s[t],)
                 new_mid_a, new_mid_s = new_mid_a + (x,), new_mid_s + (y,)
                 x, y = _step(
-                    lo_a[t], mid_a[t], x, lo_s[t], mid_s[t], y, rate_a, rate_s, feed, decay, eta, EULER
+                    lo_a[t], mid_a[t], x, lo_s[t], mid_s[t], y, rate_a, rate_s, feed, decay, ETA, EULER
                 )  # fmt: skip
             lo_a, lo_s, mid_a, mid_s = new_lo_a, new_lo_s, new_mid_a, new_mid_s
             row = begin + (i + j - 2 * STEPS)
@@ -82,8 +84,9 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def backward_kernel(
-    a, s, rates, lengths, x, y, to_a, to_s, to_rates, batch, length, width, rows, parts, eta,
-    STEPS: tl.constexpr, EULER: tl.constexpr, GROUPS: tl.constexpr, LANES: tl.constexpr, AHEAD: tl.constexpr,
+    a, s, rates, lengths, x, y, to_a, to_s, to_rates, batch, length, width, rows, parts,
+    ETA: tl.constexpr, STEPS: tl.constexpr, EULER: tl.constexpr, GROUPS: tl.constexpr,
+    LANES: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """x, y: (B, L, d), gradients of the result; to_rates: (4, B, parts, d), zero at the start.
 
@@ -129,7 +132,7 @@ def backward_kernel(
                 new_a, new_s = new_a + ((p,) + old_a[: 2 * (STEPS - t)],), new_s + ((q,) + old_s[: 2 * (STEPS - t)],)
                 if t + 1 < STEPS:
                     p, q = _step(
-                        old_a[1], old_a[0], p, old_s[1], old_s[0], q, rate_a, rate_s, feed, decay, eta, EULER
+                        old_a[1], old_a[0], p, old_s[1], old_s[0], q, rate_a, rate_s, feed, decay, ETA, EULER
                     )  # fmt: skip
             kept_a, kept_s = new_a, new_s
             # From here p and q are gradients: first of the result, then after step N - 1, N - 2, ...
@@ -151,7 +154,7 @@ def backward_kernel(
                     to_rate_s = tl.where(counted, to_rate_s + lap_h * s0, to_rate_s)
                     to_feed = tl.where(counted, to_feed + h * (1.0 - s0), to_feed)
                     to_decay = tl.where(counted, to_decay - g * a0, to_decay)
-                    pull = eta * a0 * (g - h)
+                    pull = ETA * a0 * (g - h)
                     p = g + rate_a * lap_g - decay * g + 2.0 * pull * s0
                     q = h + rate_s * lap_h - feed * h + pull * a0
                 else:
@@ -159,9 +162,10 @@ def backward_kernel(
                     lap_s = (then_s[2 * back + 2] + then_s[2 * back]) - 2.0 * then_s[2 * back + 1]
                     a1 = then_a[2 * back + 1] + rate_a * lap_a
                     s1 = then_s[2 * back + 1] + rate_s * lap_s
-                    kept = 1.0 / (1.0 + eta * a1 * a1)
-                    u = p - decay * p + (p - q) * (2.0 * eta * a1 * s1 * kept * kept)
-                    v = p - feed * q - kept * (p - q)
+                    kept = reciprocal(1.0 + ETA * a1 * a1)
+                    pull = (p - q) * kept
+                    u = (1.0 - decay) * p + (2.0 * ETA) * (a1 * s1 * kept * pull)
+                    v = p - feed * q - pull
                     row = begin + (i + j - 3 * STEPS - back)
                     counted = (row >= begin) & (row < end)
                     to_rate_a = tl.where(counted, to_rate_a + u * lap_a, to_rate_a)
@@ -204,8 +208,8 @@ def forward(
     rows = segment_rows(batch * width, length, 2 * steps, lanes_wanted(a.device))
     programs, _ = geometry(length, width, scales, rows)
     out = [torch.empty(a.shape, dtype=dtype, device=a.device) for _ in range(2)]
-    sizes = (batch, length, width, rows, eta)
-    constants = (steps, euler, scales, LANES, AHEAD)
+    sizes = (batch, length, width, rows)
+    constants = (eta, steps, euler, scales, LANES, AHEAD)
     with torch.cuda.device_of(a):
         forward_kernel[(programs, batch)](a, s, rates, lengths, *out, *sizes, *constants, **OPTIONS)
     return out[0], out[1]
@@ -230,8 +234,8 @@ def backward(
     to_a, to_s = torch.empty_like(a), torch.empty_like(s)
     # A sum for every lane and then over lanes in a fixed order: the same bits every time, which atomic adds are not.
     to_rates = torch.zeros((4, batch, parts, width), dtype=torch.float32, device=a.device)
-    sizes = (batch, length, width, rows, parts, eta)
-    constants = (steps, euler, scales, LANES, REACTION_BACKWARD_AHEAD)
+    sizes = (batch, length, width, rows, parts)
+    constants = (eta, steps, euler, scales, LANES, REACTION_BACKWARD_AHEAD)
     with torch.cuda.device_of(a):
         backward_kernel[(programs, batch)](
             a, s, rates, lengths, x, y, to_a, to_s, to_rates, *sizes, *constants, **OPTIONS

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rdmf.model.kernels import launched_for
+
 #: Up to so many rows every combination of their cheapest columns is tried; beyond it there are too many.
 ENUMERATED = 5
 
@@ -29,6 +31,8 @@ def assign(cost: Tensor, valid: Tensor) -> Tensor:
         return torch.zeros_like(valid, dtype=torch.int64)
     if rows == 1:
         return torch.where(valid, cost.argmin(2), -1)
+    if launched_for(cost):
+        return by_launch(cost, valid)
     if rows <= min(ENUMERATED, columns):
         return by_enumeration(cost, valid)
     return by_shortest_paths(cost, valid)
@@ -63,20 +67,35 @@ def by_enumeration(cost: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, columns.gather(2, ranks[..., None])[..., 0], -1)
 
 
+def by_launch(cost: Tensor, valid: Tensor) -> Tensor:
+    """`assign` for any number of rows by one kernel on a GPU."""
+    from rdmf.train import triton_assignment
+
+    real = cost.shape[2]
+    column = triton_assignment.by_shortest_paths(with_nothing(cost.double()), valid)
+    return torch.where(column < real, column, -1)
+
+
+def with_nothing(cost: Tensor) -> Tensor:
+    """Costs (B, R, C) with a column for every row that finds none: places to be left without, dearer than any exchange
+    among the real columns can save."""
+    rows, real = cost.shape[1:]
+    if rows <= real:
+        return cost
+    low, high = (f(cost.flatten(1), 1).view(-1, 1, 1) for f in (torch.amin, torch.amax))
+    nothing = high + (high - low + 1) * (rows + 1)
+    return torch.cat((cost, nothing.expand(-1, rows, rows - real)), 2)
+
+
 def by_shortest_paths(cost: Tensor, valid: Tensor) -> Tensor:
     """`assign` for any number of rows: one shortest augmenting path after another (Jonker and Volgenant), all samples
     in step. R (R + 1) / 2 steps of a few operations on (B, C); a sample that is done earlier waits.
 
     Dual prices keep every reduced cost from being negative, so that Dijkstra's rule finds the path; sums are double.
     """
-    batch, rows, real = cost.shape
-    cost = cost.double()
-    if rows > real:
-        # Places to be left without, dearer than any exchange among the real columns can save.
-        low, high = (f(cost.flatten(1), 1).view(-1, 1, 1) for f in (torch.amin, torch.amax))
-        nothing = high + (high - low + 1) * (rows + 1)
-        cost = torch.cat((cost, nothing.expand(-1, rows, rows - real)), 2)
-    columns = cost.shape[2]
+    rows, real = cost.shape[1:]
+    cost = with_nothing(cost.double())
+    batch, _, columns = cost.shape
     price_row, price_column = cost.new_zeros(batch, rows), cost.new_zeros(batch, columns)
     owner = torch.full((batch, columns), -1, device=cost.device)
     column = torch.full((batch, rows), -1, device=cost.device)

@@ -122,28 +122,35 @@ class Split:
     def __len__(self) -> int:
         return len(self.index)
 
-    def shape(self, which: Tensor, multiple: int = 0) -> Shape:
+    def shape(self, which: Tensor, multiple: int = 0, *, halved: bool = False) -> Shape:
         """Clips, tokens and windows of the longest of the queries `which` (B,), on the host.
 
         Args:
             multiple: `train.bucket`; clips are rounded up to a multiple of it and tokens to one of 8, and windows are
                 as many as the split's most, so that few shapes occur.
+            halved: clips and tokens are rounded up to the split's most, half of it, a quarter, ...: fewer still.
         """
         length, tokens, windows = self.sizes[which.numpy()].max(0).tolist()
         # Where any query has windows, so has every batch: which losses there are does not change from batch to batch.
         most = self.windows.shape[1]
+        if halved:
+            clips, words, _ = self.sizes.max(0).tolist()
+            return _halved(length, clips), _halved(tokens, words), most
         if not multiple:
             return length, tokens, max(windows, min(most, 1))
         return -(-length // multiple) * multiple, -(-tokens // 8) * 8, most
 
     def batch(self, which: Tensor, shape: Shape | None = None) -> tuple[Batch, Targets]:
-        """Queries `which` (B,) int64, on the host, by index on the split's device; features are gathered when used.
+        """Queries `which` (B,) int64 by index on the split's device; features are gathered when used.
+
+        `which` lies on the host, or, where a shape is given and nobody asks for `source`, on the split's device.
 
         Args:
             shape: clips, tokens and windows to pad to; default: those of the longest query.
         """
         length, longest, windows = shape or self.shape(which)
-        source, which = self.source[which], which.to(self.row_count.device, non_blocking=True)
+        source = self.source[which] if which.device == self.source.device else None
+        which = which.to(self.row_count.device, non_blocking=True)
         count = self.row_count[which]
         place = torch.arange(length, device=which.device)[None]  # (1, L)
         mask = place < count[:, None]
@@ -187,6 +194,13 @@ class Split:
         batches = [b for part in sorted_parts for b in part.split(size)]
         for i in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[i]
+
+
+def _halved(count: int, most: int) -> int:
+    """The least of most, most / 2, most / 4, ..., each rounded up, that is at least `count`."""
+    while most > 1 and count <= (most + 1) // 2:
+        most = (most + 1) // 2
+    return most
 
 
 def load_rows(cache: Cache, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -29,8 +29,9 @@ from rdmf.train.monitor import monitor_scores
 from rdmf.train.pool import pooled
 from rdmf.train.precision import precision
 from rdmf.train.progress import Progress
+from rdmf.train.recorded import RecordedStep
 from rdmf.train.schedule import Average, rate_at
-from rdmf.train.step import Step, bucket_size
+from rdmf.train.step import Step, bucket_size, recorded_on
 
 Ints = NDArray[np.int64]
 
@@ -58,7 +59,7 @@ class State:
             path,
             {
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": _portable(self.optimizer.state_dict()),
                 "average": (self.average.values, self.average.steps) if self.average else None,
                 "counters": [self.epoch, self.step, self.best, self.best_epoch, self.seconds],
                 "history": json.dumps(self.history),
@@ -73,6 +74,12 @@ class State:
             self.average.load(*saved["average"])
         self.epoch, self.step, self.best, self.best_epoch, self.seconds = saved["counters"]
         self.history = json.loads(saved["history"])
+
+
+def _portable(optimizer: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state without what belongs to recorded steps, so that any device can go on with it."""
+    groups = [{**group, "lr": float(group["lr"]), "capturable": False} for group in optimizer["param_groups"]]
+    return {**optimizer, "param_groups": groups}
 
 
 def train(
@@ -221,6 +228,9 @@ def _run_epochs(
     total = train_config.epochs * -(-len(data) // train_config.batch)
     watched = build_model(config, state.model.video_dim, state.model.text_dim).to(device)
     step = Step(state.model, state.optimizer, state.average, config, amp=amp, ranks=ranks)
+    recorded = None
+    if recorded_on(config, device, ranks, state.model) and data.rows.device == device:
+        recorded = RecordedStep(step, data, bucket=config.train.bucket)
     with ranks.together():
         if ranks.first:
             _write_history(out, state.history)
@@ -232,7 +242,10 @@ def _run_epochs(
         ranks.seed(seed * 100_003 + state.epoch, device)
         generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
         with ranks.together():
-            loss, losses = _one_epoch(state, step, data, config, generator, total, ranks)
+            if recorded is None:
+                loss, losses = _one_epoch(state, step, data, config, generator, total, ranks)
+            else:
+                loss, losses = _one_recorded_epoch(state, recorded, config, generator, total)
         state.epoch += 1
         spent, worked = time.monotonic() - begun, time.process_time() - worked
         scores: dict[str, float] = {}
@@ -292,7 +305,24 @@ def _one_epoch(
         for name, value in parts.items():
             # A new tensor each time: what a captured graph returns is overwritten by its next run.
             sums[name] = sums.get(name, 0) + value
-    means = {name: float(value) / batches for name, value in sums.items()}
+    return _finite({name: float(value) / batches for name, value in sums.items()}, state, config)
+
+
+def _one_recorded_epoch(
+    state: State, step: RecordedStep, config: Config, generator: torch.Generator, total: int
+) -> tuple[float, dict[str, float]]:
+    """The same by recorded steps, which sum up the losses themselves."""
+    state.model.train()
+    batches = 0
+    for which in step.data.batches(config.train.batch, generator):
+        step(which, config.train.lr * rate_at(state.step, total, config.train))
+        state.step += 1
+        batches += 1
+    return _finite(step.means(batches), state, config)
+
+
+def _finite(means: dict[str, float], state: State, config: Config) -> tuple[float, dict[str, float]]:
+    """The mean loss of an epoch and its mean parts, which must be numbers."""
     if not np.isfinite(means["total"]):
         also = f" or fusion.step_size (now {config.fusion.step_size:g})" if config.model.name == "rdmf" else ""
         raise InputError(

@@ -45,12 +45,26 @@ class Average:
         self._floats = [self.values[k] for k in floats], [state[k] for k in floats]
         self._others = [self.values[k] for k in others], [state[k] for k in others]
 
-    @torch.no_grad()
     def update(self) -> None:
-        """Move towards the model's weights by one step: one pass over them."""
+        """Move towards the model's weights by one step."""
+        self.move(self.next_share())
+
+    def next_share(self) -> float:
+        """Counts one more step and says how far it moves the averages towards the weights, in (0, 1)."""
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(*self._floats, 1 - decay)
+        return 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+
+    @torch.no_grad()
+    def move(self, share: float | Tensor) -> None:
+        """Move the averages by a share of the way to the weights: a number (one pass over them), or a tensor (), which
+        a recorded step reads anew every time."""
+        if isinstance(share, Tensor):
+            averages, weights = self._floats
+            way = torch._foreach_sub(weights, averages)
+            torch._foreach_mul_(way, share)
+            torch._foreach_add_(averages, way)
+        else:
+            torch._foreach_lerp_(*self._floats, share)
         if self._others[0]:
             torch._foreach_copy_(*self._others)
 

@@ -52,15 +52,25 @@ class Step:
         self._learning: list[torch.nn.Parameter] = []
         compiling = config.train.compile
         # Gathering rows from other processes is no part of a graph: there only the network is compiled.
-        self.forward = _compiled(self._forward, self.device) if compiling and self.ranks.size > 1 else self._forward
-        self.losses = _compiled(self._losses, self.device) if compiling and self.ranks.size == 1 else self._losses
+        alone, recorded = self.ranks.size == 1, recorded_on(config, self.device, self.ranks, model)
+        self.forward = _compiled(self._forward, self.device) if compiling and not alone else self._forward
+        self.losses = _compiled(self._losses, self.device, recorded) if compiling and alone else self._losses
 
-    def __call__(self, batch: Batch, targets: Targets, rate: float, count: int | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        batch: Batch,
+        targets: Targets,
+        rate: float | Tensor,
+        count: int | None = None,
+        *,
+        share: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Learn from a batch on the model's device.
 
         Args:
-            rate: the learning rate. count: how many queries the batch has in all processes together; default: those
-                here.
+            rate: the learning rate; a tensor () where the step is recorded. count: how many queries the batch has in
+                all processes together; default: those here.
+            share: how far the running average moves (`Average.next_share`), as a tensor; default: as it says.
 
         Returns:
             the loss as "total" and its parts, detached, on the device.
@@ -79,7 +89,7 @@ class Step:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.train.clip_norm, foreach=True)
         self.optimizer.step()
         if self.average:
-            self.average.update()
+            self.average.move(self.average.next_share() if share is None else share)
         return {"total": loss.detach(), **parts}
 
     def _losses(self, batch: Batch, targets: Targets, count: int) -> Losses:
@@ -99,13 +109,21 @@ class Step:
             return self.model(batch)
 
 
+def recorded_on(config: Config, device: torch.device, ranks: Ranks, model: Grounder) -> bool:
+    """Whether steps are recorded as CUDA graphs (`rdmf.train.recorded`)."""
+    return config.train.graphs == "auto" and device.type == "cuda" and ranks.size == 1 and model.recordable
+
+
 def bucket_size(config: Config) -> int:
     """`train.bucket`, or what it is where nobody said and compiled code wants few shapes."""
     return config.train.bucket or (16 if config.train.compile else 0)
 
 
-def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """Compiled for shapes as they come (`train.bucket` makes them few); as CUDA graphs on a GPU."""
+def _compiled(function: Callable[..., Any], device: torch.device, recorded: bool = False) -> Callable[..., Any]:
+    """Compiled for shapes as they come (`train.bucket` makes them few); as CUDA graphs on a GPU, unless the whole step
+    is recorded as one."""
     if BACKEND != "inductor":
         return torch.compile(function, backend=BACKEND, dynamic=False)
-    return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default", dynamic=False)
+    return torch.compile(
+        function, mode="reduce-overhead" if device.type == "cuda" and not recorded else "default", dynamic=False
+    )

@@ -14,7 +14,7 @@ from rdmf.files import read_json
 from rdmf.store import InputError
 
 #: Settings about the machine, not the model.
-INDIFFERENT = {"train.device", "train.resident_gib"}
+INDIFFERENT = {"train.device", "train.resident_gib", "train.graphs"}
 
 
 @dataclass(frozen=True)
