@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmf.baselines.anchors import AnchorDecoder
@@ -190,13 +189,19 @@ class Network(nn.Module):
         self.sentence_encoder = encoder(own.sentence_layers)
 
     def forward(
-        self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, *, source: Tensor | None = None
+        self,
+        video: Tensor,
+        video_mask: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        *,
+        source: tuple[Tensor, ...] | None = None,
     ) -> Answers:
         """video (B, L, d_v + 2), text (B, M, d_t), their masks bool, True where valid.
 
         Args:
-            source: (B,) the video each sample is about, on the host; where given, each video is also read with the next
-                sample's sentence, if that is about another video.
+            source: what `places` says; where given, each video is also read with the next sample's sentence, if that is
+                about another video.
         """
         pair = self.pair(video, video_mask, text, text_mask)
         reading = self.read(pair)
@@ -205,17 +210,16 @@ class Network(nn.Module):
             Moments((self.span(state) + inverse_sigmoid(anchor)).float().sigmoid(), self.label(state).float())
             for state, anchor in zip(states, anchors)
         ]
-        foreign = None if source is None else self.foreign(pair, rows_before_another(source))
+        foreign = None if source is None else self.foreign(pair, *source)
         return Answers(reading.saliency, layers, pair, reading, foreign)
 
-    def foreign(self, pair: Pair, rows: NDArray[np.int64]) -> Foreign:
+    def foreign(self, pair: Pair, rows: Tensor, alone: Tensor) -> Foreign:
         """See Foreign; only the samples that count are read, as published (under `mask_layout` it matters)."""
         saliency = share = torch.zeros(pair.clip_mask.shape, device=pair.clip_mask.device)
         if len(rows):
-            at = torch.from_numpy(rows).to(saliency.device, non_blocking=True)
-            reading = self.read(pair.mismatched(at))
-            saliency, share = saliency.index_copy(0, at, reading.saliency), share.index_copy(0, at, reading.share)
-        return Foreign(rows, saliency, share)
+            reading = self.read(pair.mismatched(rows))
+            saliency, share = saliency.index_copy(0, rows, reading.saliency), share.index_copy(0, rows, reading.share)
+        return Foreign(rows, alone, saliency, share)
 
     def pair(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Pair:
         """Features into the model; the dummies learn the words they stand beside."""
@@ -299,10 +303,15 @@ class Network(nn.Module):
         )
 
 
-def rows_before_another(source: Tensor) -> NDArray[np.int64]:
-    """Samples (B,) whose next one, the first after the last, is of another source."""
+def places(source: Tensor) -> tuple[Tensor, Tensor]:
+    """Samples whose next one, the first after the last, is about another video, and the others: (R,), (B - R,) int64.
+
+    Args:
+        source: (B,) the video each sample is about, on the host.
+    """
     videos = source.numpy()
-    return np.flatnonzero(videos != np.roll(videos, -1))
+    before_another = videos != np.roll(videos, -1)
+    return torch.from_numpy(np.flatnonzero(before_another)), torch.from_numpy(np.flatnonzero(~before_another))
 
 
 def _through(layers: nn.ModuleList, x: Tensor, mask: Tensor, place: Tensor) -> Tensor:
@@ -323,7 +332,6 @@ class CGDETR(DETRGrounder):
     """CG-DETR in the harness."""
 
     loss_of_output = False  # its token losses run two encoders of their own
-    recordable = False  # how many sentences are foreign differs from batch to batch, and is found out on the host
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__(config, video_dim, text_dim)
@@ -342,10 +350,17 @@ class CGDETR(DETRGrounder):
         Raises InputError where the features' widths are not those the model was built for.
         """
         self.check_widths(batch)
-        source = batch.source if batch.source is not None else torch.arange(len(batch.video))
-        features = prepare(batch, normalize=self.own.normalize)
-        answers: Answers = self.network(*features, source=source if self.training else None)
+        features, found = prepare(batch, normalize=self.own.normalize), None
+        if self.training:
+            source = batch.source if batch.source is not None else torch.arange(len(batch.video_mask))
+            found = source if isinstance(source, tuple) else self.arranged(source)
+            found = tuple(rows.to(batch.video_mask.device, non_blocking=True) for rows in found)
+        answers: Answers = self.network(*features, source=found)
         return answers
+
+    def arranged(self, source: Tensor) -> tuple[Tensor, ...]:
+        """See `places`."""
+        return places(source)
 
     def saliency_loss(self, output: Answers, batch: Batch, targets: Targets) -> Tensor:
         """See `saliency_losses`; pairs are drawn with torch's generator."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmf.baselines.detr import Pairs, margin_loss, rank_loss
@@ -27,18 +25,19 @@ class Foreign:
     """The videos under the sentence of the next sample in the batch.
 
     Attributes:
-        rows: (R,) samples whose next one is about another video, known on the host; the rest of theirs is zero.
-        saliency, share: (B, L), see `cg_detr.Reading`.
+        rows, alone: (R,) and (B - R,) int64, samples whose next one is about another video, and the others.
+        saliency, share: (B, L), see `cg_detr.Reading`; zero for those alone.
     """
 
-    rows: NDArray[np.int64]
+    rows: Tensor
+    alone: Tensor
     saliency: Tensor
     share: Tensor
 
     @property
     def which(self) -> Tensor:
         """(B,) bool, True for `rows`."""
-        return torch.from_numpy(np.isin(np.arange(len(self.saliency)), self.rows))
+        return torch.zeros(len(self.saliency), dtype=torch.bool, device=self.rows.device).index_fill(0, self.rows, True)
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,17 @@ def saliency_losses(
         level, relevant: (B, L), see `rdmf.baselines.detr.levels` and `relevant_clips`. mask: (B, L) bool, valid clips.
     """
     none = torch.zeros_like(answers.saliency)
-    foreign = answers.foreign or Foreign(np.zeros(0, dtype=np.int64), none, none)
-    share = answers.reading.share
-    alone = np.setdiff1d(np.arange(len(none)), foreign.rows)
-    if own.lone_unranked and len(alone) == 1 and len(foreign.rows):
+    every = torch.arange(len(none), device=none.device)
+    foreign = answers.foreign or Foreign(every[:0], every, none, none)
+    share, paired, alone = answers.reading.share, foreign.rows, foreign.alone
+    if own.lone_unranked and len(alone) == 1 and len(paired):
         alone = alone[:0]
-    paired, alone_at = (torch.from_numpy(rows).to(none.device, non_blocking=True) for rows in (foreign.rows, alone))
 
     def order(values: Tensor, other: Tensor) -> Tensor:
         """Margins; and ranks, those of samples with a foreign sentence among its clips as well."""
         loss = margin_loss(values, pairs, own.margin)
         both = torch.cat((values, other), 1), torch.cat((level, torch.zeros_like(level)), 1), mask.repeat(1, 2)
-        for rows, parts in ((paired, both), (alone_at, (values, level, mask))):
+        for rows, parts in ((paired, both), (alone, (values, level, mask))):
             if len(rows):
                 few = (part[rows] for part in parts)
                 loss = loss + rank_loss(*few, temperature=own.rank_temperature, divisor=own.rank_divisor)

@@ -219,8 +219,7 @@ def _similarity_losses(answers: Answers, mask: Tensor, wanted: ClipTargets, own:
     across = mean(between.log_softmax(1).diagonal()) + mean(between.log_softmax(0).diagonal())
 
     chosen = wanted.saliency[rows, wanted.positive]
-    rivals = wanted.saliency < chosen[:, None]
-    rivals[rows, wanted.positive] = True
+    rivals = (wanted.saliency < chosen[:, None]).scatter(1, wanted.positive[:, None], True)
     similar = nn.functional.cosine_similarity(answers.clips, answers.sentence[:, None], dim=-1) / own.temperature
     similar = similar.masked_fill(~(rivals & mask & usable[:, None]), low)
     within = mean(similar.log_softmax(1)[rows, wanted.positive])

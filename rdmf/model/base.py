@@ -26,12 +26,9 @@ class Grounder(nn.Module, ABC):
     Attributes:
         loss_of_output: whether the loss depends on the weights through the output alone. Where it does not, several
             processes cannot compute the whole batch's loss from gathered outputs and average their gradients instead.
-        recordable: whether a training step is the same operations for every batch of one shape, so that it can be
-            recorded as a CUDA graph.
     """
 
     loss_of_output = True
-    recordable = True
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -48,6 +45,17 @@ class Grounder(nn.Module, ABC):
     @abstractmethod
     def candidates(self, output: Any) -> tuple[Tensor, Tensor]:
         """Spans (B, Q, 2) as (centre, width) shares of the duration, and their scores (B, Q) in [0, 1], or -1: none."""
+
+    def arranged(self, source: Tensor) -> tuple[Tensor, ...]:
+        """What a training step must know on the host of which samples are about one video, as places in the batch.
+
+        With their numbers the shape of a step is known, so that it can be recorded; `Batch.source` may be such places
+        instead. A model that does not look at the source needs none.
+
+        Args:
+            source: (B,) int64, on the host.
+        """
+        return ()
 
     def curve(self, output: Any) -> Tensor:
         """Saliency (B, L) in [0, 1], ordered as `output.saliency`: what is written and drawn."""

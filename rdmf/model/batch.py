@@ -39,8 +39,8 @@ class Batch:
             padding.
         text: (B, M, d_t) token features; or `Rows`.
         text_mask: (B, M) bool, True where valid.
-        source: (B,) int64, equal for queries about the same video, on the host whatever the device; None where nobody
-            asked.
+        source: (B,) int64, equal for queries about the same video, on the host whatever the device; or what the model
+            makes of it (`Grounder.arranged`), on the device; None where nobody asked.
     """
 
     video: Tensor
@@ -48,7 +48,7 @@ class Batch:
     edges: Tensor
     text: Tensor
     text_mask: Tensor
-    source: Tensor | None = None
+    source: Tensor | tuple[Tensor, ...] | None = None
 
     @property
     def lengths(self) -> Tensor:

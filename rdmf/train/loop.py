@@ -229,7 +229,7 @@ def _run_epochs(
     watched = build_model(config, state.model.video_dim, state.model.text_dim).to(device)
     step = Step(state.model, state.optimizer, state.average, config, amp=amp, ranks=ranks)
     recorded = None
-    if recorded_on(config, device, ranks, state.model) and data.rows.device == device:
+    if recorded_on(config, device, ranks) and data.rows.device == device:
         recorded = RecordedStep(step, data, bucket=config.train.bucket)
     with ranks.together():
         if ranks.first:

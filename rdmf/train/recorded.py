@@ -9,9 +9,10 @@ once an epoch.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +54,7 @@ class RecordedStep:
         self.names: list[str] = []
         self.sums = torch.zeros(0, device=self.device)
         self.sights: Counter[Key] = Counter()
-        self.recordings: dict[Key, tuple[Tensor, Replay]] = {}
+        self.recordings: dict[Key, tuple[list[Tensor], Replay]] = {}
         self.willing = True
         for group in step.optimizer.param_groups:
             group["lr"] = self.rate
@@ -63,20 +64,22 @@ class RecordedStep:
     def __call__(self, which: Tensor, rate: float) -> None:
         """Learn from the queries `which` (B,) int64, on the host, at a learning rate."""
         shape = self.data.shape(which, self.bucket, halved=not self.bucket)
-        key = (len(which), *shape)
+        given = (which, *self.step.model.arranged(self.data.source[which]))
+        key = (*shape, *(len(part) for part in given))
         self.rate.fill_(rate)
         if self.step.average:
             self.share.fill_(self.step.average.next_share())
         if key not in self.recordings and self._worth(key):
-            self._try(key, shape)
+            self._try(key, shape, given)
         if key in self.recordings:
-            slot, replay = self.recordings[key]
-            slot.copy_(which, non_blocking=True)
+            slots, replay = self.recordings[key]
+            for slot, part in zip(slots, given, strict=True):
+                slot.copy_(part, non_blocking=True)
             replay()
             return
         self.sights[key] += 1
         with self._beside():
-            self._work(which, shape)
+            self._work([part.to(self.device, non_blocking=True) for part in given], shape)
 
     def means(self, steps: int) -> dict[str, float]:
         """The losses of the last `steps` steps, averaged; the device is waited for."""
@@ -87,10 +90,10 @@ class RecordedStep:
     def _worth(self, key: Key) -> bool:
         return self.willing and self.sights[key] >= SIGHTS and len(self.recordings) < MOST
 
-    def _try(self, key: Key, shape: Shape) -> None:
-        slot = torch.zeros(key[0], dtype=torch.int64, device=self.device)
+    def _try(self, key: Key, shape: Shape, given: Sequence[Tensor]) -> None:
+        slots = [part.to(self.device, copy=True) for part in given]
         try:
-            self.recordings[key] = slot, self.record(lambda: self._work(slot, shape))
+            self.recordings[key] = slots, self.record(lambda: self._work(slots, shape))
         except RuntimeError as error:
             self.willing = False
             why = str(error).strip().splitlines()[0]
@@ -101,8 +104,10 @@ class RecordedStep:
                 stacklevel=3,
             )
 
-    def _work(self, which: Tensor, shape: Shape) -> None:
+    def _work(self, given: Sequence[Tensor], shape: Shape) -> None:
+        which, *arranged = given
         batch, targets = self.data.batch(which, shape)
+        batch = dataclasses.replace(batch, source=tuple(arranged))
         parts = self.step(batch, targets, self.rate, len(which), share=self.share)
         if not self.names:
             self.names = list(parts)

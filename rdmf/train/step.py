@@ -52,7 +52,7 @@ class Step:
         self._learning: list[torch.nn.Parameter] = []
         compiling = config.train.compile
         # Gathering rows from other processes is no part of a graph: there only the network is compiled.
-        alone, recorded = self.ranks.size == 1, recorded_on(config, self.device, self.ranks, model)
+        alone, recorded = self.ranks.size == 1, recorded_on(config, self.device, self.ranks)
         self.forward = _compiled(self._forward, self.device) if compiling and not alone else self._forward
         self.losses = _compiled(self._losses, self.device, recorded) if compiling and alone else self._losses
 
@@ -109,9 +109,9 @@ class Step:
             return self.model(batch)
 
 
-def recorded_on(config: Config, device: torch.device, ranks: Ranks, model: Grounder) -> bool:
+def recorded_on(config: Config, device: torch.device, ranks: Ranks) -> bool:
     """Whether steps are recorded as CUDA graphs (`rdmf.train.recorded`)."""
-    return config.train.graphs == "auto" and device.type == "cuda" and ranks.size == 1 and model.recordable
+    return config.train.graphs == "auto" and device.type == "cuda" and ranks.size == 1
 
 
 def bucket_size(config: Config) -> int:

@@ -21,7 +21,7 @@ from detr_golden import (
 from golden_models import Golden, error, load_golden
 from torch import Tensor
 
-from rdmf.baselines.cg_detr import CGDETR, Answers
+from rdmf.baselines.cg_detr import CGDETR, Answers, places
 from rdmf.baselines.names import load_authors
 from rdmf.config import Config, load_config
 from rdmf.model import Batch
@@ -57,7 +57,7 @@ def model(shared: Path) -> CGDETR:
 @pytest.fixture(scope="module")
 def answers(name: str, golden: Golden, model: CGDETR) -> Answers:
     with torch.no_grad():
-        return model.network(*golden.network_inputs(), source=torch.tensor(SOURCES[name]))
+        return model.network(*golden.network_inputs(), source=places(torch.tensor(SOURCES[name])))
 
 
 def relevant(golden: Golden) -> Tensor:
@@ -142,7 +142,7 @@ def test_total_and_gradients(name: str, golden: Golden, model: CGDETR, drawn: No
         # Before its ReLU this unit of the span head is 4e-7 from zero for one query, so that rounding decides whether a
         # gradient passes; the authors' run had it off. With that, all gradients agree to 2e-5.
         model.network.span.layers[0].bias[32] -= 1e-6  # type: ignore[index, operator]
-    answers = model.network(*golden.network_inputs(), source=torch.tensor(SOURCES[name]))
+    answers = model.network(*golden.network_inputs(), source=places(torch.tensor(SOURCES[name])))
     total, parts = model.loss(answers, *loss_inputs(golden))
     check_total(golden, total)
     assert parts.keys() == {"saliency", "span", "giou", "label", *LOSSES}

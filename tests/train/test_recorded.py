@@ -72,6 +72,23 @@ def test_replays_learn_what_plain_steps_learn(split: Split, tiny: dict[str, Any]
     assert set(recorded.means(1).values()) == {0.0}, "an epoch's sums must not go on into the next"
 
 
+def test_places_that_a_model_wants_to_know_are_part_of_the_shape(split: Split, tiny: dict[str, Any]) -> None:
+    """CG-DETR reads the videos whose next sample is about another one: how many differs from batch to batch."""
+    settings = {**tiny, "model.name": "cg-detr", "cg_detr.heads": 2, "cg_detr.feedforward": 32}
+    order = [which for seed in range(3) for which in split.batches(4, torch.Generator().manual_seed(seed))]
+    plain, recorded = make_step(split, settings), RecordedStep(make_step(split, settings), split, record=at_once)
+    for which in order:
+        torch.manual_seed(7)
+        plain(*split.batch(which, split.shape(which, halved=True)), 1e-3)
+        torch.manual_seed(7)
+        recorded(which, 1e-3)
+    assert recorded.recordings
+    found = {len(recorded.step.model.arranged(split.source[which])[0]) for which in order}
+    assert len({key[-2] for key in recorded.sights}) == len(found) > 1
+    for ours, right in zip(recorded.step.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(ours, right, rtol=1e-4, atol=1e-5)
+
+
 def test_a_step_that_cannot_be_recorded_is_launched(split: Split, tiny: dict[str, Any]) -> None:
     def never(work: Replay) -> Replay:
         raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
@@ -116,7 +133,7 @@ def test_a_run_with_recorded_steps_goes_on_where_it_stopped_and_any_device_can_t
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", ["rdmf", "moment-detr", "qd-detr", "univtg"])
+@pytest.mark.parametrize("name", ["rdmf", "moment-detr", "qd-detr", "cg-detr", "univtg"])
 @pytest.mark.parametrize("amp", [None, torch.bfloat16])
 def test_graphs_learn_what_launches_learn(
     name: str, amp: torch.dtype | None, build_cache: Callable[..., Path], tiny: dict[str, Any], tmp_path: Path
