@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ class Job:
     def name(self) -> str:
         """How progress and errors call it."""
         return f"{self.row.label} · {self.fold.name} · seed {self.seed}"
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for jobs that make the same run, whatever study they belong to."""
+        return json.dumps([_indifferent(self.config), self.seed, self.fold.content, self.fold.split], sort_keys=True)
+
+    @property
+    def out(self) -> Path:
+        """The study's folder."""
+        return self.folder.parents[3]
 
     def arguments(self) -> list[str]:
         """Of `rdmf train`, to make this run by hand."""
