@@ -66,8 +66,8 @@ def fake_run(
 def do_job(file: str) -> int:
     """A job done without training. What it does besides is said by the environment:
 
-    FAIL: ends with this error. DIE: dies with this traceback. HANG: waits so many seconds first. DIARY: notes in this
-    file that it ran.
+    FAIL: ends with this error. DIE: dies with this traceback. HANG: waits so many seconds first. FAKE_GPU: the name of
+    the GPU that it says it ran on. DIARY: notes in this file that it ran.
     """
     path = Path(file)
     job = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +86,8 @@ def do_job(file: str) -> int:
     shift = 0.3 - 0.1 * min(changed, 2) + 0.01 * int(job["seed"])
     folder = fake_run(Path(job["folder"]), Path(job["features"]), seed=job["seed"], shift=shift, config=job["config"])
     noted = {name: job[name] for name in ("config", "seed", "content", "split", "command", "at_once")}
-    write_json(folder / DONE, {**noted, "machine": MACHINE, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})
+    machine = {**MACHINE, "gpu": os.environ.get("FAKE_GPU")}
+    write_json(folder / DONE, {**noted, "machine": machine, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})
     return 0
 
 

@@ -210,6 +210,22 @@ def test_a_process_that_cannot_start_is_named(
     assert "failed: full · fold1 · seed 0: no such torch (exit code 1, " in capsys.readouterr().err
 
 
+def test_seconds_on_a_gpu_stand_beside_those_on_a_cpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rdmf(*TWO, "--jobs", 1, "--out", "study") == 0
+    page = (place / "study/table.md").read_text()
+    assert "| s/epoch, CPU |" in page
+    assert "median of the runs (CPU: processor time, or wall time where that is less, on an abacus)." in page
+    monkeypatch.setenv("FAKE_GPU", "Big One")
+    assert rdmf(*TWO, "--seeds", 3, "--jobs", 2, "--out", "study") == 0
+    page = (place / "study/table.md").read_text()
+    assert "| s/epoch, CPU | s/epoch, GPU |" in page
+    # A seed more, a second more (`fake_run`): the CPU's row has seed 0 alone, the GPU's the other two.
+    (full,) = (line for line in page.splitlines() if line.startswith("| full | 3 |"))
+    assert full.endswith("| 1.5 | 3 |")
+    assert "; GPU: wall time, on Big One, up to 2 runs at once)." in page
+    assert "Big One, an abacus (1 cores), torch 2" in page
+
+
 def test_what_was_made_otherwise_is_refused_until_redone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = (*ONE, "--out", "study")
     assert rdmf(*study) == 0
