@@ -8,11 +8,13 @@ the nearest known one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import yaml
@@ -115,16 +117,23 @@ class Config:
         changes: dict[str, dict[str, Any]] = {}
         for name, value in overrides.items():
             section, key = _resolve(name, where)
-            hints = get_type_hints(type(getattr(self, section)))
-            changes.setdefault(section, {})[key] = convert(f"{section}.{key}", value, hints[key])
+            changes.setdefault(section, {})[key] = convert(f"{section}.{key}", value, _types()[section][key])
         parts = {s: dataclasses.replace(getattr(self, s), **c) for s, c in changes.items()}
         return dataclasses.replace(self, **parts)
 
 
-def settings() -> dict[str, dataclasses.Field[Any]]:
+@functools.cache
+def _types() -> dict[str, dict[str, Any]]:
+    """{section: {field: type}}, evaluated once: a study makes hundreds of configurations."""
+    return {section: get_type_hints(kind) for section, kind in get_type_hints(Config).items()}
+
+
+@functools.cache
+def settings() -> Mapping[str, dataclasses.Field[Any]]:
     """Every known setting by its full name, in order."""
     hints = get_type_hints(Config)
-    return {f"{s.name}.{f.name}": f for s in dataclasses.fields(Config) for f in dataclasses.fields(hints[s.name])}
+    known = {f"{s.name}.{f.name}": f for s in dataclasses.fields(Config) for f in dataclasses.fields(hints[s.name])}
+    return MappingProxyType(known)
 
 
 def presets() -> list[str]:

@@ -19,6 +19,7 @@ from rdmf_pipelines.studies.jobs import DONE
 from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
 from rdmf_pipelines.studies.synthetic import SMALL
 from rdmf_pipelines.studies.synthetic import write_synthetic_cache as make_cache
+from rdmf_pipelines.studies.worker import serve
 
 __all__ = ["FAKE_JOB", "MACHINE", "TINY", "fake_run", "make_cache"]
 
@@ -62,28 +63,33 @@ def fake_run(
     return path
 
 
-def do_job(path: Path) -> int:
+def do_job(file: str) -> int:
     """A job done without training. What it does besides is said by the environment:
 
-    FAIL: ends with this error. HANG: waits so many seconds first. DIARY: notes in this file that it ran.
+    FAIL: ends with this error. DIE: dies with this traceback. HANG: waits so many seconds first. FAKE_GPU: the name of
+    the GPU that it says it ran on. DIARY: notes in this file that it ran.
     """
+    path = Path(file)
     job = json.loads(path.read_text(encoding="utf-8"))
     if diary := os.environ.get("DIARY"):
-        with Path(diary).open("a", encoding="utf-8") as file:
+        with Path(diary).open("a", encoding="utf-8") as told:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-            file.write(f"{job['folder']}|{visible}|{os.environ['OMP_NUM_THREADS']}\n")
+            told.write(f"{job['folder']}|{visible}|{os.environ['OMP_NUM_THREADS']}|{os.getpid()}\n")
     time.sleep(float(os.environ.get("HANG", "0")))
     if (wrong := os.environ.get("FAIL")) and wrong in job["folder"]:
         print(f"all is well so far\nerror: {wrong} went wrong", file=sys.stderr)
         return 2
+    if (wrong := os.environ.get("DIE")) and wrong in job["folder"]:
+        raise RuntimeError(f"{wrong} broke the device")
     # Better without anything the ablations switch off, so that the tables have something to show.
     changed = sum(part.startswith(("diffusion.", "score.", "fusion.")) for part in job["arguments"])
     shift = 0.3 - 0.1 * min(changed, 2) + 0.01 * int(job["seed"])
     folder = fake_run(Path(job["folder"]), Path(job["features"]), seed=job["seed"], shift=shift, config=job["config"])
-    told = {name: job[name] for name in ("config", "seed", "content", "split", "command")}
-    write_json(folder / DONE, {**told, "machine": MACHINE, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})
+    noted = {name: job[name] for name in ("config", "seed", "content", "split", "command", "at_once")}
+    machine = {**MACHINE, "gpu": os.environ.get("FAKE_GPU")}
+    write_json(folder / DONE, {**noted, "machine": machine, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(do_job(Path(sys.argv[1])))
+    raise SystemExit(serve(do_job))

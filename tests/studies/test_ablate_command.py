@@ -22,6 +22,7 @@ from rdmf_pipelines.studies.figure import draw
 from rdmf_pipelines.studies.results import Results
 from rdmf_pipelines.studies.scoring import METRICS
 
+REAL_WORKER = runner.COMMAND
 FOLDS = ("--features", "fold1.h5", "--features", "fold2.h5")
 SMALL = ("--set", "model.hidden=16", "--set", "epochs=2", "--set", "train.device=cpu")
 ONE = ("ablate", "--features", "fold1.h5", "--table", "components", "--row", "full", *SMALL, "--seeds", "1")
@@ -59,7 +60,7 @@ def rdmf(*arguments: object) -> int:
 
 
 def ran(place: Path) -> list[list[str]]:
-    """(folder, GPU, threads) of each job that was run."""
+    """(folder, GPU, threads, process) of each job that was run."""
     diary = place / "diary"
     return [line.split("|") for line in diary.read_text().splitlines()] if diary.exists() else []
 
@@ -162,8 +163,67 @@ def test_jobs_are_spread_over_gpus_and_cores(place: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HANG", "0.3")
     assert rdmf(*TWO, "--set", "train.device=auto", "--out", "study") == 0
-    assert {gpu for _, gpu, _ in ran(place)} == {"4", "7"}
-    assert {threads for *_, threads in ran(place)} == {"1"}
+    assert {gpu for _, gpu, *_ in ran(place)} == {"4", "7"}
+    assert {threads for *_, threads, _ in ran(place)} == {"1"}
+
+
+def test_processes_live_on_and_one_that_dies_costs_its_job_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIE", "full/fold1")
+    study = (*STUDY, "--seeds", "2", "--out", "study")
+    assert rdmf(*study, "--jobs", 1) == 1
+    said = capsys.readouterr().err
+    assert said.count("failed: ") == 2
+    assert "failed: full · fold1 · seed 0: RuntimeError: full/fold1 broke the device (exit code 1, " in said
+    processes = [process for *_, process in ran(place)]
+    assert len(processes) == 8
+    # Two of eight jobs ended their process; all others found one that was there, or the one that took its place.
+    assert len(set(processes)) == 3
+    assert "Traceback" in (place / "study/runs/full/fold1/seed-0/log.txt").read_text()
+    monkeypatch.delenv("DIE")
+    assert rdmf(*study) == 0
+    assert len(ran(place)) == 10
+
+
+def test_a_run_after_another_in_one_process_is_the_same_bit_for_bit(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "COMMAND", REAL_WORKER)
+    rows = ("--row", "full", "--row", "cross-attention-instead-of-rd")
+    tiny = ("--set", "decoder.layers=1", "--jobs", 1, "--seeds", 1)
+    table = ("ablate", "--features", "fold1.h5", "--table", "components", *SMALL)
+    assert rdmf(*table, *rows, *tiny, "--out", "a/one") == 0
+    assert rdmf(*table, *rows[2:], *tiny, "--out", "b/one") == 0
+    second, alone = (place / x / "one/runs/cross-attention-instead-of-rd/fold1/seed-0" for x in "ab")
+    assert (second / "best.safetensors").read_bytes() == (alone / "best.safetensors").read_bytes()
+    one, other = (np.load(path / "scores-test.npz") for path in (second, alone))
+    for name in ("decoder", "reading"):
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_process_that_cannot_start_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "COMMAND", [sys.executable, "-c", "raise SystemExit('error: no such torch')"])
+    assert rdmf(*ONE, "--out", "study") == 1
+    assert "failed: full · fold1 · seed 0: no such torch (exit code 1, " in capsys.readouterr().err
+
+
+def test_seconds_on_a_gpu_stand_beside_those_on_a_cpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rdmf(*TWO, "--jobs", 1, "--out", "study") == 0
+    page = (place / "study/table.md").read_text()
+    assert "| s/epoch, CPU |" in page
+    assert "median of the runs (CPU: processor time, or wall time where that is less, on an abacus)." in page
+    monkeypatch.setenv("FAKE_GPU", "Big One")
+    assert rdmf(*TWO, "--seeds", 3, "--jobs", 2, "--out", "study") == 0
+    page = (place / "study/table.md").read_text()
+    assert "| s/epoch, CPU | s/epoch, GPU |" in page
+    # A seed more, a second more (`fake_run`): the CPU's row has seed 0 alone, the GPU's the other two.
+    (full,) = (line for line in page.splitlines() if line.startswith("| full | 3 |"))
+    assert full.endswith("| 1.5 | 3 |")
+    assert "; GPU: wall time, on Big One, up to 2 runs at once)." in page
+    assert "Big One, an abacus (1 cores), torch 2" in page
 
 
 def test_what_was_made_otherwise_is_refused_until_redone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,21 +291,30 @@ def test_the_table_of_models_gives_each_its_own_preset(place: Path, capsys: pyte
 
 def test_what_a_job_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained, scored, noted and tidied; in this process here, for the sake of time."""
-    monkeypatch.setattr(job, "_end_with_the_parent", lambda: None)
     study = (*ONE, "--set", "decoder.layers=1", "--set", "train.epochs=1", "--keep", "none", "--out", "study")
 
     class Here:
-        """Stands in for `subprocess.Popen`."""
+        """Stands in for a worker."""
 
-        pid = 0
+        def __init__(self, *_: object) -> None:
+            self.told, self.said = os.pipe()
 
-        def __init__(self, command: list[str], **_: object) -> None:
-            self.returncode = job.main(command[-1])
+        def give(self, described: Path) -> None:
+            os.write(self.said, b"%d\n" % job.main(str(described)))
 
-        def poll(self) -> int:
-            return self.returncode
+        def fileno(self) -> int:
+            return self.told
 
-    monkeypatch.setattr("rdmf_pipelines.studies.runner.subprocess.Popen", Here)
+        def answer(self) -> tuple[int, bool]:
+            return int(os.read(self.told, 64)), True
+
+        def end(self) -> None:
+            os.close(self.said)
+
+        def wait(self, _: float) -> None:
+            os.close(self.told)
+
+    monkeypatch.setattr(runner, "Worker", Here)
     assert rdmf(*study) == 0
     results = Results.load(place / "study")
     assert np.isfinite(results.decoder).all()
@@ -257,14 +326,13 @@ def test_what_a_job_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(folder.glob("*.safetensors"))
     assert not (folder / "resume.pt").exists()
     # Nothing but the scores is left, and that is enough.
-    monkeypatch.setattr("rdmf_pipelines.studies.runner.subprocess.Popen", pytest.fail)
+    monkeypatch.setattr(runner, "Worker", pytest.fail)
     (place / "study/table.md").unlink()
     assert rdmf(*study) == 0
     assert (place / "study/table.md").exists()
 
 
 def test_a_job_that_cannot_be_scored_is_not_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_end_with_the_parent", lambda: None)
     monkeypatch.setattr("rdmf_pipelines.cli.main", lambda _: None)  # trained nothing
     described = {"arguments": [], "folder": "study/run", "features": "fold1.h5", "split": "test"}
     (place / "job.json").write_text(json.dumps({**described, "config": {"train": {"device": "cpu"}}, "keep": "all"}))

@@ -178,6 +178,23 @@ def test_what_is_missing_is_refused_or_marked(place: Path, capsys: pytest.Captur
     assert "**Incomplete**: what of the plan is still to be run" in (place / "README.md").read_text()
 
 
+def test_what_two_studies_of_a_plan_share_is_run_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIARY", str(place / "diary"))
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "c0de")
+    full = {"features": ["fold1.h5"], "table": "components", "rows": ["full"], "set": SETTINGS, "seeds": 2}
+    steps = {**full, "table": "rd-steps", "rows": ["n-1", "n-5"], "out": "all/steps"}
+    plan = write_plan(place, rules=None, files=None, studies=[{**full, "out": "all/full"}, steps])
+    # Two at once: what is being run for one study is not begun for the other.
+    assert rdmf("report", "--plan", plan, "--run", "--jobs", 2) == 0
+    assert len((place / "diary").read_text().splitlines()) == 4
+    assert capsys.readouterr().out.count("taken from another study") == 2
+    one, two = Results.load(place / "all/full"), Results.load(place / "all/steps")
+    np.testing.assert_array_equal(one.decoder[0], two.decoder[two.labels.index("N = 5")])
+    assert not one.missing + two.missing
+
+
 def test_rows_and_seeds_of_the_plan_that_a_study_was_made_without_are_named() -> None:
     study = PlannedStudy(Path("out"), (), "roles", rows=("video-activator-order-none",), seeds=3)
     label = "video activator, order none"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rdmf_pipelines.studies.jobs import Job, Study
+    from rdmf_pipelines.studies.jobs import Study
 
 
 def ablate(
@@ -46,6 +44,7 @@ def ablate(
     from rdmf.store import InputError
     from rdmf_pipelines.studies.job import KEEP
     from rdmf_pipelines.studies.jobs import make_study
+    from rdmf_pipelines.studies.running import run_studies
     from rdmf_pipelines.studies.tables import find_table
 
     if list_:
@@ -67,107 +66,7 @@ def ablate(
     if dry_run:
         _show_jobs(study)
         return
-    raise typer.Exit(run_study(study, jobs=jobs, keep=keep, redo=redo))
-
-
-def run_study(study: Study, *, jobs: int | None = None, keep: str = "best", redo: bool = False) -> int:
-    """Run what is missing of a study and write its results; returns the exit code.
-
-    Raises:
-        InputError: `out` holds runs made otherwise (without `redo`), or cannot be written.
-        KeyboardInterrupt: stopped; the results of what is finished are written.
-    """
-    from rdmf_pipelines.studies.provenance import code
-    from rdmf_pipelines.studies.results import collect
-    from rdmf_pipelines.studies.reuse import take_over
-    from rdmf_pipelines.studies.runner import gpu_names, parallel, run_jobs
-    from rdmf_pipelines.studies.sheet import write_sheet
-
-    _refuse_foreign(study, redo)
-    taken = take_over(study, code())
-    waiting = [job for job in study.jobs if job.done() is None]
-    gpus = gpu_names(str(study.overrides.get("train.device", "auto"))) if waiting else []
-    at_once = min(jobs or parallel(gpus), max(1, len(waiting)))
-    done = len(study.jobs) - len(waiting)
-    on = f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" if gpus else ""
-    print(
-        f"{study.table.title}: {len(study.jobs)} runs ({len(study.table.rows)} rows, {len(study.folds)} "
-        f"{'fold' if len(study.folds) == 1 else 'folds'}, {len(study.seeds)} "
-        f"{'seed' if len(study.seeds) == 1 else 'seeds'}), {done} done, {at_once} at once{on}, in {study.out}",
-        flush=True,
-    )
-    if taken:
-        print(f"{taken} of them taken from other studies in {study.out.parent}")
-    for label, other in study.same.items():
-        print(f"left out: {label}, which is the same as {other} under these settings")
-    interrupted, failed = False, []
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        failed = run_jobs(waiting, total=len(study.jobs), at_once=at_once, gpus=gpus, keep=keep, say=_say, told=_told)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    results = collect(study)
-    if results.runs:
-        write_sheet(results, study.out)
-        print(f"\n{study.out / 'table.md'}, {study.out / 'plot.png'}, {study.out / 'results.csv'}")
-    if interrupted:
-        print(f"stopped: {len(results.runs)} of {len(study.jobs)} runs are done; the same command goes on", flush=True)
-        raise KeyboardInterrupt
-    for job, said in failed:
-        print(f"failed: {job.name}: {said}", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _told(job: Job) -> str:
-    """ "R1@0.5 61.2, mIoU 50.3 · " of a finished job."""
-    import numpy as np
-
-    from rdmf_pipelines.studies.scoring import METRICS
-
-    scores = job.scores()
-    if scores is None:
-        return ""
-    shown = []
-    for name in ("R1@0.5", "mIoU", "saliency mAP"):
-        values = scores.decoder[METRICS.index(name)]
-        if np.isfinite(values).any():
-            shown.append(f"{name} {100 * np.nanmean(values):.1f}")
-    return ", ".join(shown) + " · "
-
-
-def _refuse_foreign(study: Study, redo: bool) -> None:
-    """What lies in OUT must be of this study."""
-    import shutil
-
-    from rdmf.files import read_json
-    from rdmf.store import InputError
-    from rdmf_pipelines.studies.results import ABOUT
-
-    if study.out.exists() and not study.out.is_dir():
-        raise InputError(f"{study.out} is a file; choose another --out")
-    if (study.out / ABOUT).is_file():
-        about = read_json(study.out / ABOUT)
-        held = about.get("table") if isinstance(about, dict) else None
-        if held != study.table.name:
-            raise InputError(f"{study.out} holds the table {held}; choose another --out")
-    for job in study.jobs:
-        why = job.stale()
-        if why is None:
-            continue
-        if not redo:
-            raise InputError(f"{job.folder} was made otherwise: {why}; choose another --out, or discard it with --redo")
-        shutil.rmtree(job.folder)
-    study.out.mkdir(parents=True, exist_ok=True)
+    raise typer.Exit(run_studies([study], jobs=jobs, keep=keep, redo=redo))
 
 
 def _default_out(features: list[Path], table: str) -> Path:

@@ -157,20 +157,15 @@ def _notes(path: Path | None) -> tuple[str, list[str]]:
 def _run(plan: Plan, jobs: int | None, keep: str) -> int:
     """Make what is absent and run the studies; 1 where a run failed."""
     from rdmf.store import InputError
-    from rdmf_pipelines.commands.ablate import run_study
     from rdmf_pipelines.studies.job import KEEP
+    from rdmf_pipelines.studies.running import run_studies
 
     if keep not in KEEP:
         raise InputError(f"--keep {keep}: one of {', '.join(KEEP)}")
     for path, command in plan.files.items():
         if not path.exists():
             _make(path, command)
-    studies = [study.make() for study in plan.studies]
-    codes = []
-    for number, study in enumerate(studies, start=1):
-        print(f"\n{number} of {len(studies)}  {study.command()}", flush=True)
-        codes.append(run_study(study, jobs=jobs, keep=keep))
-    return max(codes)
+    return run_studies([study.make() for study in plan.studies], jobs=jobs, keep=keep)
 
 
 def _make(path: Path, command: list[str]) -> None:

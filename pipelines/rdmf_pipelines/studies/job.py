@@ -1,18 +1,14 @@
-"""One job of a study in a process of its own: train, score, note that it is done, tidy up.
+"""One job of a study: train, score, note that it is done, tidy up. `rdmf_pipelines.studies.worker` does many of them.
 
-    python -m rdmf_pipelines.studies.job JOB.json
-
-JOB.json holds "arguments" (of `rdmf train`), "folder", "features", "split", "config", "seed", "content" and "keep".
+A job's file holds "arguments" (of `rdmf train`), "command", "folder", "features", "split", "config", "seed", "content",
+"keep" and "at_once".
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,6 @@ KEEP = {
 
 def main(path: str) -> int:
     """Do the job that a file describes; returns the exit code of `rdmf train`."""
-    _end_with_the_parent()
     job: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     from rdmf_pipelines.cli import main as rdmf
 
@@ -52,25 +47,9 @@ def finish(job: dict[str, Any]) -> int:
     except InputError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
-    told = {name: job[name] for name in ("config", "seed", "content", "split", "command")}
+    told = {name: job[name] for name in ("config", "seed", "content", "split", "command", "at_once")}
     finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     write_json(folder / DONE, {**told, "machine": machine(device), "code": code(), "finished": finished})
     for name in KEEP[job["keep"]]:
         (folder / name).unlink(missing_ok=True)
     return 0
-
-
-def _end_with_the_parent() -> None:
-    """Stop when whoever started this is gone: an orphan would train on beside the job that takes its place."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(143)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1]))

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ class Job:
     def name(self) -> str:
         """How progress and errors call it."""
         return f"{self.row.label} · {self.fold.name} · seed {self.seed}"
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for jobs that make the same run, whatever study they belong to."""
+        return json.dumps([_indifferent(self.config), self.seed, self.fold.content, self.fold.split], sort_keys=True)
+
+    @property
+    def out(self) -> Path:
+        """The study's folder."""
+        return self.folder.parents[3]
 
     def arguments(self) -> list[str]:
         """Of `rdmf train`, to make this run by hand."""
@@ -173,7 +184,11 @@ def make_study(
         raise InputError("--set model.name: a table's rows choose their models; use `rdmf train --model` for one run")
     study = Study(table, folds, tuple(seeds), out, preset, given, split)
     rows, same = _distinct(study)
-    jobs = tuple(_job(study, row, fold, seed) for seed in seeds for fold in folds for row in rows)
+    # Settings are the same for every seed, and take their time to work out and check.
+    first = [_job(study, row, fold, 0) for fold in folds for row in rows]
+    jobs = tuple(
+        replace(job, seed=seed, folder=_folder(study, job.row, job.fold, seed)) for seed in seeds for job in first
+    )
     return replace(study, table=replace(table, rows=tuple(rows)), jobs=jobs, same=same)
 
 
@@ -211,8 +226,11 @@ def _job(study: Study, row: TableRow, fold: Fold, seed: int) -> Job:
     # A row's own settings are what the row is; the user's hold for every row.
     overrides = {**_full_names(study.overrides), **row.settings}
     config = load_config(preset, None, {**overrides, **name}).to_dict()
-    folder = study.out / "runs" / row.slug / fold.name / f"seed-{seed}"
-    return Job(row, fold, seed, folder, preset, overrides, config)
+    return Job(row, fold, seed, _folder(study, row, fold, seed), preset, overrides, config)
+
+
+def _folder(study: Study, row: TableRow, fold: Fold, seed: int) -> Path:
+    return study.out / "runs" / row.slug / fold.name / f"seed-{seed}"
 
 
 def _full_names(overrides: Mapping[str, Any]) -> dict[str, Any]:

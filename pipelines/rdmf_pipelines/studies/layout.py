@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rdmf_pipelines.studies.comparison import (
@@ -103,6 +103,20 @@ def seconds_text(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.3g}" if seconds < 100 else f"{seconds:.0f}"
 
 
+def clocks_of(values: Values) -> dict[str, str]:
+    """{kind of device: its column}, "s/epoch" for seconds of no kind or where no row has any."""
+    told = [row.get("seconds per epoch") for row in values["rows"]]
+    kinds = sorted({kind for seconds in told if isinstance(seconds, dict) for kind in seconds})
+    plain = not kinds or any(isinstance(seconds, float) for seconds in told)
+    return {**({"": "s/epoch"} if plain else {}), **{kind: f"s/epoch, {kind}" for kind in kinds}}
+
+
+def _clock_texts(row: Values, kinds: Iterable[str]) -> list[str]:
+    seconds = row.get("seconds per epoch")
+    by_kind = seconds if isinstance(seconds, dict) else {"": seconds}
+    return [seconds_text(by_kind.get(kind)) for kind in kinds]
+
+
 def columns_of(values: Values, names: Sequence[str] = SHOWN) -> list[str]:
     """Those of the metrics that any row has."""
     return [name for name in names if any(name in row["metrics"] for row in values["rows"])]
@@ -114,7 +128,7 @@ def show(values: Values) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = columns_of(values)
+    columns, clocks = columns_of(values), clocks_of(values)
     # Off a terminal the table keeps its full width rather than fold into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False, markup=False)
     first = f"against {values['reference']}"
@@ -124,7 +138,7 @@ def show(values: Values) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for name in ("", "seeds", *columns, "parameters", "s/epoch"):
+    for name in ("", "seeds", *columns, "parameters", *clocks.values()):
         table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name))
     for row in values["rows"]:
         table.add_row(
@@ -132,12 +146,12 @@ def show(values: Values) -> None:
             str(len(row["seeds"])) if row["seeds"] else "",
             *(mean_text(row["metrics"].get(name)) for name in columns),
             number_text(row.get("parameters")),
-            seconds_text(row.get("seconds per epoch")),
+            *_clock_texts(row, clocks),
             style="bold" if row["model"] == values["reference"] else None,
         )
         if row["against"]:
             found = [row["against"].get(name) for name in columns]
-            blank = ("", "")
+            blank = ("",) * (1 + len(clocks))
             table.add_row("  difference", "", *(f"{d['difference']:+.1f}" if d else "-" for d in found), *blank)
             table.add_row("  95%", "", *(interval_text(d) if d else "-" for d in found), *blank)
             table.add_row("  p", "", *(p_text(d["p"]) if d else "-" for d in found), *blank, end_section=True)
@@ -195,17 +209,18 @@ def markdown(values: Values) -> str:
 
 def means_table(values: Values, columns: Sequence[str]) -> str:
     """A row a model."""
+    clocks = clocks_of(values)
     rows = [
         [
             row["model"],
             str(len(row["seeds"])) if row["seeds"] else "",
             *(mean_text(row["metrics"].get(name)) for name in columns),
             number_text(row.get("parameters")),
-            seconds_text(row.get("seconds per epoch")),
+            *_clock_texts(row, clocks),
         ]
         for row in values["rows"]
     ]
-    return markdown_table(["", "seeds", *columns, "parameters", "s/epoch"], rows)
+    return markdown_table(["", "seeds", *columns, "parameters", *clocks.values()], rows)
 
 
 def differences_table(values: Values, columns: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from rdmf_pipelines.studies.figure import draw
 from rdmf_pipelines.studies.provenance import machine_text
 from rdmf_pipelines.studies.results import LINES, READ_OFF, Results
 from rdmf_pipelines.studies.rules import Rule
-from rdmf_pipelines.studies.sheet import against_text, notes, what_is_shown
+from rdmf_pipelines.studies.sheet import against_text, clocks, notes, what_is_shown
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 #: What issue 3 asks the reference to win, and the columns of the README's table.
@@ -112,6 +112,7 @@ class Page:
             *notes(results),
             f"{what_is_shown(results)}\n",
             layout.means_table(values, columns),
+            *clocks(results),
             *(rules if section.headline else []),
             *verdict(values, results),
             f"{against_text(values)}\n",

@@ -36,6 +36,8 @@ FORMAT = 1
 #: What follows the label of a row whose moments were read off its saliency.
 READ_OFF = ", read off"
 GUESSES = ("query-blind", "text-only")
+#: Sorts of devices.
+KINDS = ("CPU", "GPU")
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,19 @@ class Results:
 
     def _facts(self, label: str) -> dict[str, Any]:
         mine = [run for run in self.runs if run["row"] == label]
-        seconds = [float(run["seconds per epoch"]) for run in mine if run["seconds per epoch"] not in ("", None)]
         counts = {int(run["parameters"]) for run in mine if run["parameters"] not in ("", None)}
         return {
             "parameters": max(counts) if counts else None,
-            "seconds per epoch": round(statistics.median(seconds), 3) if seconds else None,
+            "seconds per epoch": {
+                kind: round(statistics.median(float(run["seconds per epoch"]) for run in some), 3)
+                for kind in KINDS
+                if (some := [run for run in mine if run["seconds per epoch"] and self.kind(run) == kind])
+            },
         }
+
+    def kind(self, run: Mapping[str, Any]) -> str:
+        """What sort of device a run was made on, of KINDS: their seconds must not be mixed."""
+        return "GPU" if run["device"] in {told.get("gpu") for told in self.about["machines"]} else "CPU"
 
     def rows(self, *, reading: bool | None = None) -> list[Row]:
         """Every measured row, then (by default where the table asks for them) those read off, then the guesses."""
@@ -269,7 +278,13 @@ def _line(job: Job, scores: Scores, done: Mapping[str, Any]) -> dict[str, Any]:
     level = about.get("reading", {}).get("level")
     facts = {name: about.get(name) for name in ("parameters", "epochs", "seconds per epoch", "seconds")}
     gpu = done["machine"].get("gpu") or done["machine"].get("processor")
-    told = {"device": gpu, "code": done["code"], "finished": done["finished"], "command": job.command()}
+    told = {
+        "device": gpu,
+        "at once": done.get("at_once"),
+        "code": done["code"],
+        "finished": done["finished"],
+        "command": job.command(),
+    }
     return {**line, "level": level, **facts, **told}
 
 

@@ -13,27 +13,28 @@ from rdmf_pipelines.studies.jobs import DONE, Job, Study
 
 
 def take_over(study: Study, code: str) -> int:
-    """Take finished runs of the same settings, seed, features and code from `OUT/../*/runs`; returns how many.
+    """Take what finished runs there are of the study's jobs; returns how many."""
+    return sum(take(job, code) for job in study.jobs if job.done() is None)
+
+
+def take(job: Job, code: str) -> bool:
+    """Take a finished run of the same settings, seed, features and code from `OUT/../*/runs`; whether there was one.
 
     Files are linked where the file system can, for weights are large; whatever is written anew replaces a link.
     """
-    taken = 0
-    for job in study.jobs:
-        if job.done() is not None or (job.folder / "config.json").exists():
-            continue
-        source = _equal(job, study.out, code)
-        if source is not None:
-            shutil.copytree(source, job.folder, copy_function=_link, dirs_exist_ok=True)
-            done = read_json(job.folder / DONE)
-            (job.folder / DONE).unlink()
-            write_json(job.folder / DONE, {**done, "taken from": str(source)})
-            taken += 1
-    return taken
+    source = None if (job.folder / "config.json").exists() else _equal(job, code)
+    if source is None:
+        return False
+    shutil.copytree(source, job.folder, copy_function=_link, dirs_exist_ok=True)
+    done = read_json(job.folder / DONE)
+    (job.folder / DONE).unlink()
+    write_json(job.folder / DONE, {**done, "taken from": str(source)})
+    return True
 
 
-def _equal(job: Job, out: Path, code: str) -> Path | None:
-    for note in sorted(out.parent.glob(f"*/runs/*/{job.fold.name}/seed-{job.seed}/{DONE}")):
-        if out in note.parents:
+def _equal(job: Job, code: str) -> Path | None:
+    for note in sorted(job.out.parent.glob(f"*/runs/*/{job.fold.name}/seed-{job.seed}/{DONE}")):
+        if job.out in note.parents:
             continue
         try:
             saved = read_json(note)

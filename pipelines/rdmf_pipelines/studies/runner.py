@@ -1,36 +1,94 @@
-"""Jobs in parallel processes: as many at once as asked, each on its GPU, stopped together, failures named."""
+"""Jobs in parallel processes: as many at once as asked, each on its GPU, stopped together, failures named.
+
+A process does one job after another (`rdmf_pipelines.studies.worker`). One that dies costs the job that it had, and
+another takes its place.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rdmf_pipelines.report import clock
 from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import Job
+from rdmf_pipelines.studies.worker import LOG
 
 #: Seconds between looks at the processes, of silence before saying what runs, and before a stopped one is killed.
 LOOK, SILENCE, PATIENCE = 0.1, 60.0, 10.0
-LOG = "log.txt"
-#: What does one job, given the file that describes it.
-COMMAND = [sys.executable, "-m", "rdmf_pipelines.studies.job"]
+#: What does jobs, told on standard input where their files are.
+COMMAND = [sys.executable, "-m", "rdmf_pipelines.studies.worker"]
+
+
+class Worker:
+    """A process that does jobs one after another.
+
+    Args:
+        environment: its variables. log: where it says what it says before its first job.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env=dict(environment),
+                # Ctrl-C reaches a terminal's whole group; only the parent shall take it, and stop the others in order.
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.asks, self.answers = self.process.stdin, self.process.stdout
+
+    def give(self, described: Path) -> None:
+        """Let it do a job; one that is dead answers that it is."""
+        with contextlib.suppress(BrokenPipeError):
+            self.asks.write(f"{described}\n".encode())
+            self.asks.flush()
+
+    def fileno(self) -> int:
+        """What becomes readable when it answers or dies."""
+        return self.answers.fileno()
+
+    def answer(self) -> tuple[int, bool]:
+        """The exit code of its job, and whether it can take another; once it is readable."""
+        said = os.read(self.fileno(), 64).split()
+        if said:
+            return int(said[-1]), True
+        return self.process.wait() or 1, False
+
+    def end(self) -> None:
+        """Ask it to stop, whatever it is at."""
+        self.process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is gone; killed after so many seconds."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.asks, self.answers):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 @dataclass
 class Running:
-    """A job's process."""
+    """A job that a worker is at."""
 
     job: Job
-    slot: int
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    begun: float
+    begun: float = field(default_factory=time.monotonic)
 
 
 def gpu_names(device: str) -> list[str]:
@@ -60,13 +118,16 @@ def run_jobs(
     keep: str = "best",
     say: Callable[[str], None] = print,
     told: Callable[[Job], str] = lambda job: "",
+    taken: Callable[[Job], bool] = lambda job: False,
 ) -> list[tuple[Job, str]]:
     """Run the jobs that are not done yet.
 
     Args:
-        total: jobs of the whole study, for the progress lines. at_once: processes. gpus: as `gpu_names`.
+        total: jobs of all studies, for the progress lines. at_once: processes.
+        gpus: as `gpu_names`; processes beyond their number share them. "" is none: a process on the CPU.
         keep: as `rdmf_pipelines.studies.job.KEEP`. say: takes a line of progress.
         told: a finished job's result in short.
+        taken: asked before a job is begun: True where it is done by now, for another job was the same.
 
     Returns:
         the jobs that failed, with the last line that each said.
@@ -75,22 +136,32 @@ def run_jobs(
         KeyboardInterrupt: stopped by the user; the processes are gone by then.
     """
     waiting, failed = list(jobs), []
-    running: list[Running] = []
+    workers: dict[int, Worker] = {}
+    running: dict[int, Running] = {}
     finished, begun, spoken = total - len(jobs), time.monotonic(), time.monotonic()
-    free = list(range(at_once))
     try:
         while waiting or running:
-            while waiting and free:
-                running.append(_start(waiting.pop(0), free.pop(0), at_once, gpus, keep))
-            time.sleep(LOOK)
-            for one in [r for r in running if r.process.poll() is not None]:
-                running.remove(one)
-                free.append(one.slot)
-                one.log.close()
+            for slot in range(at_once):
+                while slot not in running and (job := _next(waiting, running.values())) is not None:
+                    if taken(job):
+                        finished += 1
+                        say(f"[{finished}/{total}] {job.name} · {told(job)}taken from another study")
+                        continue
+                    where = _prepare(job, at_once, keep)
+                    if slot not in workers:
+                        workers[slot] = Worker(_environment(slot, at_once, gpus), job.folder / LOG)
+                    running[slot] = Running(job)
+                    workers[slot].give(where)
+            readable, _, _ = select.select([workers[slot] for slot in running], [], [], LOOK)
+            for slot in [s for s in running if workers[s] in readable]:
+                code, sound = workers[slot].answer()
+                one = running.pop(slot)
+                if not sound:
+                    workers.pop(slot).wait(PATIENCE)
                 finished += 1
                 spent = clock(time.monotonic() - one.begun)
-                if one.process.returncode:
-                    failed.append((one.job, _last_line(one.job.folder / LOG, one.process.returncode)))
+                if code:
+                    failed.append((one.job, _last_line(one.job.folder / LOG, code)))
                     say(f"[{finished}/{total}] FAILED {one.job.name}: {failed[-1][1]}")
                 else:
                     done = finished - (total - len(jobs))
@@ -99,14 +170,24 @@ def run_jobs(
                     say(f"[{finished}/{total}] {one.job.name} · {told(one.job)}{spent} · {rest}")
                 spoken = time.monotonic()
             if running and time.monotonic() - spoken > SILENCE:
-                say("running: " + "; ".join(f"{r.job.name}{_epoch(r.job)}" for r in running))
+                say("running: " + "; ".join(f"{one.job.name}{_epoch(one.job)}" for one in running.values()))
                 spoken = time.monotonic()
     finally:
-        _stop(running)
+        _stop(workers.values())
     return failed
 
 
-def _start(job: Job, slot: int, at_once: int, gpus: Sequence[str], keep: str) -> Running:
+def _next(waiting: list[Job], running: Iterable[Running]) -> Job | None:
+    """The first job of those that wait, taken from them, that is not being done under another name; None for none."""
+    busy = {one.job.identity for one in running}
+    for place, job in enumerate(waiting):
+        if job.identity not in busy:
+            return waiting.pop(place)
+    return None
+
+
+def _prepare(job: Job, at_once: int, keep: str) -> Path:
+    """Write the file that describes a job, beside an empty log."""
     job.folder.mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {
         "arguments": job.arguments(),
@@ -118,24 +199,20 @@ def _start(job: Job, slot: int, at_once: int, gpus: Sequence[str], keep: str) ->
         "config": job.config,
         "seed": job.seed,
         "keep": keep,
+        "at_once": at_once,
     }
-    write_json(job.folder / "job.json", described)
+    (job.folder / LOG).write_bytes(b"")
+    return write_json(job.folder / "job.json", described)
+
+
+def _environment(slot: int, at_once: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Of a worker: its share of the cores, its GPU."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(at_once)), "PYTHONUNBUFFERED": "1"}
     # Where the packages lie beside the tests rather than installed, the process must find them too.
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    log = (job.folder / LOG).open("wb")
-    process = subprocess.Popen(
-        [*COMMAND, str(job.folder / "job.json")],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        # Ctrl-C reaches a terminal's whole group; only the parent shall take it, and stop the others in order.
-        start_new_session=True,
-    )
-    return Running(job, slot, process, log, time.monotonic())
+    return environment
 
 
 def _threads(at_once: int) -> int:
@@ -145,17 +222,13 @@ def _threads(at_once: int) -> int:
     return min(share, int(asked)) if asked.isdigit() and int(asked) > 0 else share
 
 
-def _stop(running: Sequence[Running]) -> None:
-    for one in running:
-        one.process.terminate()
+def _stop(workers: Iterable[Worker]) -> None:
+    stopped = list(workers)
+    for worker in stopped:
+        worker.end()
     until = time.monotonic() + PATIENCE
-    for one in running:
-        try:
-            one.process.wait(max(0.1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
-        one.log.close()
+    for worker in stopped:
+        worker.wait(max(0.1, until - time.monotonic()))
 
 
 def _last_line(path: Path, code: int) -> str:

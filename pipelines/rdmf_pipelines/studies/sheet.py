@@ -8,7 +8,7 @@ from rdmf_pipelines.studies import layout
 from rdmf_pipelines.studies.comparison import SHOWN
 from rdmf_pipelines.studies.figure import draw
 from rdmf_pipelines.studies.provenance import machine_text
-from rdmf_pipelines.studies.results import Results
+from rdmf_pipelines.studies.results import KINDS, Results
 
 
 def write_sheet(results: Results, folder: Path) -> None:
@@ -30,6 +30,7 @@ def sheet(results: Results) -> str:
             *notes(results),
             f"{what_is_shown(results)}\n",
             layout.means_table(values, columns),
+            *clocks(results),
             against_text(values) + "\n",
             layout.differences_table(values, columns),
             *layout.parts_tables(values, columns),
@@ -46,6 +47,20 @@ def what_is_shown(results: Results) -> str:
     splits = sorted({fold["split"] for fold in results.about["folds"]})
     spread = "mean ± standard deviation over seeds" if len(seeds) > 1 else "one seed"
     return f"{where}split {' and '.join(splits)}, {len(results.queries)} queries pooled, percent; {spread}."
+
+
+def clocks(results: Results) -> list[str]:
+    """What the seconds of an epoch are, and on what; nothing where no run has any."""
+    said = []
+    for kind in KINDS:
+        runs = [run for run in results.runs if run["seconds per epoch"] and results.kind(run) == kind]
+        if runs:
+            devices = " and ".join(sorted({str(run["device"]) for run in runs}))
+            most = max(int(run.get("at once") or 1) for run in runs)
+            shared = f", up to {most} runs at once" if most > 1 else ""
+            what = "processor time, or wall time where that is less" if kind == "CPU" else "wall time"
+            said.append(f"{kind}: {what}, on {devices}{shared}")
+    return [f"Seconds an epoch, median of the runs ({'; '.join(said)}).\n"] if said else []
 
 
 def against_text(values: layout.Values) -> str:
