@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 #: Threads of a program, one lane each.
 LANES = 64
-#: Lanes that keep one multiprocessor busy: sixteen warps.
-LANES_EACH = 512
+#: Lanes that one multiprocessor of an H100 or H200 holds at once, by the registers that a lane takes
+#: (benchmarks/kernel_registers.py): so many give one full wave of programs, and none that has to wait for it to end.
+REACTION_LANES, REACTION_BACKWARD_LANES, HEAT_LANES = 768, 384, 896
 #: Rows read ahead into registers; the reaction's backward walk needs its registers for other things.
 AHEAD, REACTION_BACKWARD_AHEAD = 4, 2
 #: Steps of one launch: a backward walk of the reaction keeps N (N + 2) rows of each species in registers, of which 5
@@ -94,7 +95,7 @@ def reaction_bytes(
     *,
     scales: int = 1,
     backward: bool = False,
-    lanes: int = 132 * LANES_EACH,
+    lanes: int | None = None,
 ) -> Traffic:
     """What the reaction's GPU kernel moves: N steps on two (B, L, d) fields of `itemsize` bytes a number.
 
@@ -102,9 +103,10 @@ def reaction_bytes(
     than REACTION_STEPS steps go in several launches with a float32 state between them.
 
     Args:
-        lanes: what the device is given (LANES_EACH a multiprocessor).
+        lanes: what the device is given; default: an H100's 132 multiprocessors.
     """
     halo, ahead = (4, REACTION_BACKWARD_AHEAD) if backward else (2, AHEAD)
+    lanes = lanes or 132 * (REACTION_BACKWARD_LANES if backward else REACTION_LANES)
     launches = pieces(steps, REACTION_STEPS)
     read, written = (4, 2) if backward else (2, 2)
     moved = 0
@@ -129,7 +131,7 @@ def diffusion_bytes(
     itemsize: int,
     *,
     backward: bool = False,
-    lanes: int = 132 * LANES_EACH,
+    lanes: int | None = None,
 ) -> Traffic:
     """What the heat equation's GPU kernel moves: K steps on a (B, L, d) field; see `reaction_bytes`.
 
@@ -139,7 +141,7 @@ def diffusion_bytes(
     moved = 0
     for n in launches:
         size = itemsize if len(launches) == 1 else 4
-        rows = segment_rows(batch * width, length, 2 * n, lanes)
+        rows = segment_rows(batch * width, length, 2 * n, lanes or 132 * HEAT_LANES)
         asked = _rows_asked(batch, length, width, 1, rows, 2 * n, AHEAD)
         moved += size * (asked + own * (2 if backward else 1))
     return Traffic((3 if backward else 2) * own * itemsize + 4 * width, moved + 4 * width * len(launches))

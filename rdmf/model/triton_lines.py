@@ -13,18 +13,18 @@ import torch
 import triton
 import triton.language as tl
 
-from rdmf.model.lines import LANES, LANES_EACH
+from rdmf.model.lines import LANES
 
 #: Kernels' arguments that change with the batch: a kernel is not compiled again where one is 1 or a multiple of 16.
 SIZES = ["batch", "length", "width", "rows", "parts"]
 OPTIONS = {"num_warps": LANES // 32, "enable_fp_fusion": True}
 
 
-def lanes_wanted(device: torch.device) -> int:
-    """Lanes that keep the device busy; one where the interpreter runs them."""
+def lanes_wanted(device: torch.device, each: int) -> int:
+    """Lanes that keep the device busy, `each` a multiprocessor; one where the interpreter runs them."""
     if device.type != "cuda":
         return 1
-    return LANES_EACH * int(torch.cuda.get_device_properties(device).multi_processor_count)
+    return each * int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 @triton.jit

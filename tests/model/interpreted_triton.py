@@ -18,9 +18,13 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "this file is run by test_trit
 triton = pytest.importorskip("triton")
 tl = triton.language
 
+from scipy.optimize import linear_sum_assignment  # noqa: E402
+
 from rdmf.model import kernels, triton_heat, triton_reaction  # noqa: E402
 from rdmf.model.diffusion import diffuse, diffuse_by_steps  # noqa: E402
 from rdmf.model.reaction import Kinetics, gray_scott  # noqa: E402
+from rdmf.model.spans import suppress  # noqa: E402
+from rdmf.train.assignment import by_launch  # noqa: E402
 
 
 @triton.jit
@@ -44,7 +48,7 @@ def _insist(monkeypatch: pytest.MonkeyPatch) -> None:
 def devices(monkeypatch: pytest.MonkeyPatch, lanes: int) -> None:
     """Make the device as wide as that, so that lines fall into more segments; the shortest has 8 rows."""
     for module in (triton_heat, triton_reaction):
-        monkeypatch.setattr(module, "lanes_wanted", lambda device: lanes)
+        monkeypatch.setattr(module, "lanes_wanted", lambda device, each: lanes)
 
 
 def case(counts: list[int], width: int) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor]:
@@ -161,3 +165,35 @@ def test_the_definitions_are_not_what_was_compared() -> None:
         out = gray_scott(diffuse(field, mask, rates.activator, 1), field, mask, rates, steps=1, step_size=1.0)
         out[0].sum().backward()
     assert len(set(ran)) == 4
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 5), (5, 5), (4, 3), (7, 12), (3, 1)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_assignment_costs_what_scipy_finds(rows: int, columns: int, ties: bool) -> None:
+    generator = torch.Generator().manual_seed(rows * columns)
+    cost = torch.randn(3, rows, columns, generator=generator) * 10
+    if ties:
+        cost = cost.sign() + torch.randint(0, 3, cost.shape, generator=generator)
+    counts = torch.tensor([rows, 0, max(1, rows // 2)])
+    valid = torch.arange(rows)[None] < counts[:, None]
+    cost[~valid] = -1e9  # padding is tempting
+    chosen = by_launch(cost, valid)
+    assert (chosen[~valid] == -1).all()
+    for b in range(3):
+        values, taken = cost[b, valid[b]].double().numpy(), chosen[b, valid[b]].numpy()
+        served = taken >= 0
+        assert served.sum() == min(values.shape) == len(set(taken[served]))
+        assert values[served, taken[served]].sum() == pytest.approx(values[linear_sum_assignment(values)].sum())
+
+
+@pytest.mark.parametrize("count", [1, 2, 17])
+@pytest.mark.parametrize("limit", [0.0, 0.5, 1.0])
+def test_suppression_is_that_of_tensor_code(count: int, limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(count)
+    spans = torch.rand(2, count, 2, generator=generator).sort(-1).values
+    spans[:, -1] = spans[:, 0]  # equals, and an empty one
+    spans[1, 0, 1] = spans[1, 0, 0]
+    scores = torch.randint(0, 5, (2, count), generator=generator).float()
+    launched = suppress(spans, scores, limit)
+    monkeypatch.setenv(kernels.SWITCH, "plain")
+    assert launched.equal(suppress(spans, scores, limit))

@@ -11,7 +11,8 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from rdmf.model import triton_heat, triton_reaction
+from rdmf.model import triton_heat, triton_reaction, triton_suppress
+from rdmf.train import triton_assignment
 
 
 class Absent:
@@ -45,7 +46,7 @@ def main() -> None:
     driver.set_active(Absent())
     bound = []
     for module in (triton_reaction, triton_heat):
-        module.lanes_wanted = lambda device: 132 * 512
+        module.lanes_wanted = lambda device, each: 132 * each
         for way in ("forward_kernel", "backward_kernel"):
             setattr(module, way, Bound(getattr(module, way)))
             bound.append(getattr(module, way))
@@ -61,6 +62,13 @@ def main() -> None:
     # A rate's first number may or may not lie at a multiple of 16 bytes: two kernels of a type at most.
     counts = [len(kernel.made) for kernel in bound]
     assert all(len(dtypes) <= count <= 2 * len(dtypes) for count in counts), counts
+    small = Bound(triton_suppress.keep_kernel), Bound(triton_assignment.assign_kernel)
+    triton_suppress.keep_kernel, triton_assignment.assign_kernel = small
+    for batch, count in ((1, 33), (2, 48), (16, 64)):
+        triton_suppress.keep(torch.empty(batch, count, 2), 0.5)
+    for batch, rows, columns in ((1, 3, 9), (7, 4, 16), (32, 4, 12)):
+        triton_assignment.by_shortest_paths(torch.empty(batch, rows, columns).double(), torch.ones(batch, rows) > 0)
+    assert [len(kernel.made) for kernel in small] == [1, 1], "one for every power of two"
     print("bound:", counts)
 
 

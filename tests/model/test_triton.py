@@ -14,6 +14,8 @@ triton = pytest.importorskip("triton", reason="this PyTorch comes without Triton
 from rdmf.model import kernels  # noqa: E402
 from rdmf.model.diffusion import diffuse, diffuse_by_steps  # noqa: E402
 from rdmf.model.reaction import Kinetics, gray_scott  # noqa: E402
+from rdmf.model.spans import suppress  # noqa: E402
+from rdmf.train.assignment import assign, by_shortest_paths  # noqa: E402
 
 version = tuple(int(part) for part in triton.__version__.split(".")[:2])
 needs_triton = pytest.mark.skipif(version < kernels.OLDEST_TRITON, reason="Triton is too old: no GPU kernels here")
@@ -138,3 +140,22 @@ def test_diffusion_on_a_gpu(per_channel: bool, counts: list[int], steps: int, mo
         results.append([out.detach(), *torch.autograd.grad(out, leaves, weight.to(dtype))])
     for ours, right in zip(*results):
         assert (ours.double() - right).abs().max() < 1e-4 * right.abs().max().clamp_min(1)
+
+
+@needs_gpu
+def test_suppression_and_assignment_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.SWITCH, "triton")
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in ((2, 10), (5, 100), (24, 100), (20, 7)):
+        cost = torch.randn(16, rows, columns, generator=generator)
+        valid = torch.arange(rows)[None] < torch.randint(1, rows + 1, (16, 1), generator=generator)
+        found = assign(cost.cuda(), valid.cuda()).cpu()
+        right = by_shortest_paths(cost, valid)
+        served = [(c >= 0) for c in (found, right)]
+        assert served[0].sum(1).equal(served[1].sum(1))
+        sums = [
+            torch.where(c >= 0, cost.gather(2, c.clamp_min(0)[..., None])[..., 0], 0).sum(1) for c in (found, right)
+        ]
+        torch.testing.assert_close(*sums)
+        spans, scores = torch.rand(16, columns, 2, generator=generator).sort(-1).values, torch.rand(16, columns)
+        assert suppress(spans.cuda(), scores.cuda(), 0.5).cpu().equal(suppress(spans, scores, 0.5))

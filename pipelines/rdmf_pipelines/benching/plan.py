@@ -30,8 +30,12 @@ GROUPS = {
     "cache": Group("cache_reading", "opening and reading a feature cache, against plain HDF5 and a file a video"),
     "diffusion": Group("diffusion", "the diffusion along time: every exact way of it, against the plain loop"),
     "reaction": Group("reaction", "the reaction along time: own backward pass and kernel, against the plain loop"),
+    "bandwidth": Group("bandwidth", "on a GPU: the kernels alone, against what memory allows"),
     "matcher": Group("matching", "giving windows to moment queries: all samples at once, against scipy one by one"),
     "step": Group("train_step", "a training step of every model, split by part"),
+    "recorded": Group(
+        "recorded_steps", "on a GPU: a step launched and recorded as a graph, and what the GPU does in it"
+    ),
     "evaluation": Group("evaluating", "predicting a split in one pass, and the metrics"),
     "epoch": Group("epochs", "whole epochs of the trainer"),
     "length": Group("lengths", "one video from 75 to 20,000 clips: seconds and memory of every model"),

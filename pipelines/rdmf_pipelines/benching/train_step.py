@@ -113,7 +113,8 @@ class Stepping:
         limit = self.config.train.clip_norm
         lap(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=True) if limit else None)
         lap(self.optimizer.step())
-        lap(self.average.update())
+        self.average.update()
+        lap(None)
         between = [later - earlier for earlier, later in itertools.pairwise(laps)]
         parts = dict(zip((p for p in PARTS if p != "matching"), between))
         parts["loss"] -= self.matching
