@@ -95,21 +95,37 @@ def choose_level(scores: Sequence[Floats], edges: Sequence[Floats], windows: Seq
         the level and its mIoU in percent.
     """
     levels = np.unique([*np.quantile(np.concatenate(scores), QUANTILES), *LOGITS])
-    ones = np.ones(len(scores))
-    found = np.array([_miou(read_moments(scores, edges, ones, float(v), 1)[0][:, 0], windows) for v in levels])
+    line, mask = _padded(scores)
+    places, (truth, known) = _padded(edges)[0], _padded(windows)
+    rows = np.arange(len(scores))
+    found = np.zeros(len(levels))
+    for number, level in enumerate(levels):
+        first, last, _ = (part[:, 0].numpy() for part in best_runs(torch.from_numpy(line - level), mask, 1))
+        start, end = places[rows, first], places[rows, last + 1]
+        found[number] = _miou(start[:, None], end[:, None], truth, known.numpy())
     best = np.flatnonzero(found >= found.max() - 1e-9)
     chosen = best[len(best) // 2]
     return float(levels[chosen]), float(found[chosen])
 
 
-def _miou(spans: Floats, windows: Sequence[Floats]) -> float:
-    """Percent: each span's IoU with the nearest window of its query, in the mean."""
-    total = 0.0
-    for (start, end), truth in zip(spans, windows, strict=True):
-        shared = np.clip(np.minimum(end, truth[:, 1]) - np.maximum(start, truth[:, 0]), 0, None)
-        union = (end - start) + (truth[:, 1] - truth[:, 0]) - shared
-        total += float((shared / np.maximum(union, 1e-12)).max())
-    return 100 * total / len(spans)
+def _padded(parts: Sequence[Floats]) -> tuple[Floats, torch.Tensor]:
+    """Arrays (n_i, ...) as one (N, longest, ...), zero beyond their ends; where (N, longest) they have something."""
+    counts = np.array([len(part) for part in parts])
+    mask = np.arange(counts.max()) < counts[:, None]
+    whole = np.zeros((*mask.shape, *parts[0].shape[1:]))
+    whole[mask] = np.concatenate(parts)
+    return whole, torch.from_numpy(mask)
+
+
+def _miou(start: Floats, end: Floats, truth: Floats, known: NDArray[np.bool_]) -> float:
+    """Percent: each span's IoU with the nearest window of its query, in the mean.
+
+    Args:
+        start, end: (Q, 1). truth: (Q, W, 2), known: (Q, W).
+    """
+    shared = np.clip(np.minimum(end, truth[..., 1]) - np.maximum(start, truth[..., 0]), 0, None)
+    union = (end - start) + (truth[..., 1] - truth[..., 0]) - shared
+    return 100 * float(np.where(known, shared / np.maximum(union, 1e-12), 0).max(1).mean())
 
 
 def fit_reading(run: Run, cache: Cache, *, device: torch.device) -> Reading:

@@ -43,24 +43,30 @@ def report(
     partial: Annotated[
         bool, typer.Option("--partial", help="Write it although something is missing, and say what.")
     ] = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="With --run: leave out the runs whose scores stand beside the page.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="With --run: as rdmf ablate --jobs.")] = None,
     keep: Annotated[str, typer.Option(help="With --run: as rdmf ablate --keep.")] = "best",
 ) -> None:
     """Write docs/results.md, its plots and lists of runs, and the README's top lines. Measured runs only.
 
-    `rdmf report --run` regenerates everything: it makes the caches that are absent, trains what is not trained yet and
-    goes on where it was stopped.
+    `rdmf report --run --from-scratch` regenerates everything: it makes the caches that are absent, trains what is not
+    trained yet and goes on where it was stopped. Without --from-scratch the runs that the page was made of count as
+    done, as long as their settings and features are the plan's; without --run the page is made anew of their scores.
     """
     import shlex
 
+    from rdmf.evaluation.records import write_text_atomically
     from rdmf.store import InputError
     from rdmf_pipelines.studies.page import Page, link_from, marked, replace_block
     from rdmf_pipelines.studies.plan import Plan
 
     if results and (plan is not None or run):
         raise InputError("--results takes folders as they are; leave out --plan and --run, or --results")
-    if short and not run:
-        raise InputError("--short goes with --run")
+    for name, asked in (("--short", short), ("--from-scratch", from_scratch)):
+        if asked and not run:
+            raise InputError(f"{name} goes with --run")
     said = ["rdmf", "report"]
     code = 0
     if results:
@@ -75,10 +81,10 @@ def report(
             _make_short(planned)
             said.append("--short")
         if run:
-            code = _run(planned, jobs, keep)
-        absent, sections = _sections([(s.out, s.title, s.headline) for s in planned.studies])
+            code = _run(planned, jobs, keep, None if from_scratch or short else planned.out)
+        absent, sections = _sections([(s.out, s.title, s.headline) for s in planned.studies], planned.out)
         absent += _shortfalls(planned, sections)
-    rules, no_rules = _rules([*planned.rules, *(rule or [])])
+    scored, no_rules = _rules([*planned.rules, *(rule or [])], planned.out)
     words, no_notes = _notes(notes or planned.notes)
     absent += no_rules + no_notes
     if absent and not partial:
@@ -89,8 +95,10 @@ def report(
     target, block_in = out or planned.out, readme or planned.readme
     if block_in is not None:
         marked(block_in)
-    page = Page(sections, rules, words, shlex.join(said), planned.files, absent)
+    page = Page(sections, list(scored.values()), words, shlex.join(said), planned.files, absent)
     page.write(target)
+    for path in scored:
+        write_text_atomically(target.with_suffix("") / path.name, path.read_text(encoding="utf-8"))
     print(f"{target}, with its plots and lists of runs in {target.with_suffix('')}")
     if block_in is not None:
         replace_block(block_in, page.block(link_from(block_in, target)))
@@ -99,16 +107,25 @@ def report(
         raise typer.Exit(code)
 
 
-def _sections(places: Sequence[tuple[Path, str, bool | None]]) -> tuple[list[str], list[Section]]:
-    """What is missing in words, and the studies that have results. Headline None: where the table compares models."""
+def _sections(
+    places: Sequence[tuple[Path, str, bool | None]], page: Path | None = None
+) -> tuple[list[str], list[Section]]:
+    """What is missing in words, and the studies that have results. Headline None: where the table compares models.
+
+    Args:
+        page: where results may stand of studies whose folders are gone.
+    """
     from rdmf.store import InputError
+    from rdmf_pipelines.studies.archive import find
+    from rdmf_pipelines.studies.files import ABOUT
     from rdmf_pipelines.studies.page import Section
     from rdmf_pipelines.studies.results import Results
 
     absent, sections = [], []
     for path, title, headline in places:
         try:
-            results = Results.load(path)
+            kept = None if page is None or (path / ABOUT).is_file() else find(page, path.name)
+            results = kept or Results.load(path)
         except InputError as error:
             absent.append(str(error))
             continue
@@ -134,11 +151,18 @@ def _shortfalls(plan: Plan, sections: Sequence[Section]) -> list[str]:
     return [text for text in found if text is not None]
 
 
-def _rules(paths: Sequence[Path]) -> tuple[list[Rule], list[str]]:
+def _rules(paths: Sequence[Path], page: Path) -> tuple[dict[Path, Rule], list[str]]:
+    """The rules by the files that they are in, of which a copy may stand beside the page; what is missing in words."""
     from rdmf_pipelines.studies.rules import Rule
 
-    there = [path for path in dict.fromkeys(paths) if path.is_file()]
-    return [Rule.read(path) for path in there], [f"{path} (a rule's scores)" for path in paths if path not in there]
+    found, absent = {}, []
+    for path in dict.fromkeys(paths):
+        there = [file for file in (path, page.with_suffix("") / path.name) if file.is_file()]
+        if there:
+            found[there[0]] = Rule.read(there[0])
+        else:
+            absent.append(f"{path} (a rule's scores)")
+    return found, absent
 
 
 def _notes(path: Path | None) -> tuple[str, list[str]]:
@@ -154,9 +178,14 @@ def _notes(path: Path | None) -> tuple[str, list[str]]:
         raise InputError(f"{path}: not UTF-8 text") from None
 
 
-def _run(plan: Plan, jobs: int | None, keep: str) -> int:
-    """Make what is absent and run the studies; 1 where a run failed."""
+def _run(plan: Plan, jobs: int | None, keep: str, page: Path | None) -> int:
+    """Make what is absent and run the studies; 1 where a run failed.
+
+    Args:
+        page: beside which finished runs may stand.
+    """
     from rdmf.store import InputError
+    from rdmf_pipelines.studies.archive import find, restore
     from rdmf_pipelines.studies.job import KEEP
     from rdmf_pipelines.studies.running import run_studies
 
@@ -165,7 +194,12 @@ def _run(plan: Plan, jobs: int | None, keep: str) -> int:
     for path, command in plan.files.items():
         if not path.exists():
             _make(path, command)
-    return run_studies([study.make() for study in plan.studies], jobs=jobs, keep=keep)
+    studies = [study.make() for study in plan.studies]
+    if page is not None:
+        found = sum(restore(study, find(page, study.out.name)) for study in studies)
+        if found:
+            print(f"{found} finished runs out of {page.with_suffix('')} (--from-scratch leaves them out)", flush=True)
+    return run_studies(studies, jobs=jobs, keep=keep)
 
 
 def _make(path: Path, command: list[str]) -> None:
@@ -181,6 +215,7 @@ def _make(path: Path, command: list[str]) -> None:
             f"{path}: its command in the plan must begin with rdmf or python, found '{shlex.join(command)}'"
         )
     print(f"making {path}: {shlex.join(command)}", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     code = subprocess.run([*own[command[0]], *command[1:]], check=False).returncode
     # 1 means done, with failures that were listed: a cache of all videos that could be read.
     if code not in (0, 1) or not path.exists():

@@ -1,12 +1,35 @@
-"""Writing the small files of a study; none of it loads torch."""
+"""Where the results of a study are, and writing its small files; none of it loads torch."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdmf.evaluation.records import write_text_atomically
+
+#: Every score of every query; a line for each run; what was run.
+ARRAYS, LINES, ABOUT = "per-query.npz", "results.csv", "study.json"
+
+
+class Files(NamedTuple):
+    """Where the results of a study are."""
+
+    arrays: Path
+    lines: Path
+    about: Path
+
+    @staticmethod
+    def of(folder: Path) -> Files:
+        """In the study's own folder."""
+        return Files(folder / ARRAYS, folder / LINES, folder / ABOUT)
+
+    @staticmethod
+    def beside(page: Path, name: str) -> Files:
+        """In the folder of a page's files, by the name of the study's folder."""
+        place = page.with_suffix("") / name
+        arrays, lines, about = (place.with_name(f"{name}{end}") for end in (".npz", ".csv", ".json"))
+        return Files(arrays, lines, about)
 
 
 def write_json(path: Path, values: Any) -> Path:

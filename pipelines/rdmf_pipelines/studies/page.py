@@ -14,8 +14,9 @@ from rdmf.store import InputError
 from rdmf_pipelines.studies import layout
 from rdmf_pipelines.studies.comparison import SHOWN, Row
 from rdmf_pipelines.studies.figure import draw
+from rdmf_pipelines.studies.files import Files
 from rdmf_pipelines.studies.provenance import machine_text
-from rdmf_pipelines.studies.results import LINES, READ_OFF, Results
+from rdmf_pipelines.studies.results import READ_OFF, Results
 from rdmf_pipelines.studies.rules import Rule
 from rdmf_pipelines.studies.sheet import against_text, clocks, notes, what_is_shown
 
@@ -63,14 +64,13 @@ class Page:
     _known: dict[str, layout.Values] = field(default_factory=dict)
 
     def write(self, out: Path) -> None:
-        """Write the page, and its plots and lists of runs into a folder of its name beside it."""
+        """Write the page, and its plots, lists of runs and scores into a folder of its name beside it."""
         from rdmf.evaluation.records import write_text_atomically
 
         folder = out.with_suffix("")
         for section in self.sections:
             draw(section.results, folder / f"{section.name}.png", self._rows(section))
-            lines = Path(section.results.about["out"]) / LINES
-            write_text_atomically(folder / f"{section.name}.csv", lines.read_text(encoding="utf-8"))
+            section.results.save(Files.beside(out, section.name))
         write_text_atomically(out, self.text(folder.name))
 
     def text(self, folder: str) -> str:
@@ -119,7 +119,8 @@ class Page:
             layout.differences_table(values, columns),
             *layout.parts_tables(values, columns),
             f"![{section.heading}]({folder}/{section.name}.png)\n",
-            f"Every run: [{section.name}.csv]({folder}/{section.name}.csv). {_presets(results)}\n",
+            f"Every run: [{section.name}.csv]({folder}/{section.name}.csv); every query's scores of every run: "
+            f"{section.name}.npz beside it. {_presets(results)}\n",
         ]
 
     def _again(self) -> list[str]:
@@ -137,7 +138,7 @@ class Page:
         return [
             "## How these were measured\n",
             "All at once, from nothing:\n",
-            f"```sh\n{self.made_by}\n```\n",
+            f"```sh\n{self.made_by}{' --from-scratch' * self.made_by.endswith(' --run')}\n```\n",
             "One by one:\n",
             "```sh\n" + "\n".join(commands) + "\n```\n",
             f"On {' and '.join(machines) or 'no machine yet'}; the last run finished "

@@ -1,8 +1,11 @@
 """What a study measured, as one set of arrays: gathered from its runs, kept in three files, read by every report.
 
-OUT/per-query.npz   every score of every query: what tables, plots and tests are made of
+OUT/per-query.npz   every score of every query, and what was noted of every run: what all tables and tests are made of
 OUT/results.csv     a line for each run
 OUT/study.json      what was run: table, rows, settings, commands, machines, dates
+
+The same three stand beside a page of results (PAGE/NAME.npz, .csv and .json), so that it can be made anew without the
+runs, and a study can go on from them (`rdmf_pipelines.studies.archive`).
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +27,15 @@ from rdmf.evaluation.records import write_text_atomically
 from rdmf.files import read_json, write_atomically
 from rdmf.store import InputError
 from rdmf_pipelines.studies.comparison import Queries, Row, guess_row, stack
-from rdmf_pipelines.studies.files import write_json
+from rdmf_pipelines.studies.files import ABOUT, Files, write_json
 from rdmf_pipelines.studies.jobs import Job, Study
 from rdmf_pipelines.studies.layout import Values, as_values
 from rdmf_pipelines.studies.scoring import METRICS, Scores, score_guesses
 
 Floats = NDArray[np.float64]
 
-ARRAYS, LINES, ABOUT = "per-query.npz", "results.csv", "study.json"
 #: Raised when these files change their form.
-FORMAT = 1
+FORMAT = 2
 #: What follows the label of a row whose moments were read off its saliency.
 READ_OFF = ", read off"
 GUESSES = ("query-blind", "text-only")
@@ -50,6 +53,8 @@ class Results:
         queries: the Q queries of all folds.
         decoder, reading: (rows, seeds, M, Q) shares by METRICS; NaN where nothing was measured.
         guesses: {name: (M, Q)}.
+        notes: of each run its "row", "fold" and "seed", what was noted when it was "done", and "scores", what those say
+            of themselves.
     """
 
     about: dict[str, Any]
@@ -58,6 +63,7 @@ class Results:
     decoder: Floats
     reading: Floats
     guesses: dict[str, Floats]
+    notes: list[dict[str, Any]]
 
     @property
     def labels(self) -> list[str]:
@@ -120,34 +126,37 @@ class Results:
         reference = next((row for row in rows if row.label == self.about["reference"]), rows[0])
         return as_values(rows, self.queries, reference)
 
-    def save(self, folder: Path) -> None:
+    def save(self, files: Files) -> None:
         """Write the three files."""
-        ids = json.dumps([qid for _, qid in self.queries.ids])
+        texts = {
+            "folds": self.queries.folds,
+            "qid": [qid for _, qid in self.queries.ids],
+            "type": self.queries.types.tolist(),
+            "guess_names": list(self.guesses),
+            "notes": self.notes,
+        }
         arrays: dict[str, Any] = {
             "metrics": np.array(METRICS),
-            "folds": np.array(json.dumps(self.queries.folds)),
             "bounds": np.array(self.queries.bounds),
-            "qid": np.array(ids),
-            "type": np.array(json.dumps(self.queries.types.tolist())),
-            "guess_names": np.array(json.dumps(list(self.guesses))),
             "guesses": np.stack(list(self.guesses.values())).astype(np.float32)
             if self.guesses
             else np.zeros((0, len(METRICS), len(self.queries)), np.float32),
             "decoder": self.decoder.astype(np.float32),
             "reading": self.reading.astype(np.float32),
+            **{name: np.frombuffer(json.dumps(value).encode(), np.uint8) for name, value in texts.items()},
         }
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
                 np.savez_compressed(file, **arrays)
 
-        write_atomically(folder / ARRAYS, write)
-        write_text_atomically(folder / LINES, _csv(self.runs))
-        write_json(folder / ABOUT, self.about)
+        write_atomically(files.arrays, write)
+        write_text_atomically(files.lines, _csv(self.runs))
+        write_json(files.about, self.about)
 
     @staticmethod
     def load(folder: Path) -> Results:
-        """What `save` wrote.
+        """What a study's folder holds.
 
         Raises:
             InputError: no results there, damaged, or of another form.
@@ -156,30 +165,38 @@ class Results:
             raise InputError(
                 f"{folder} holds no results of a study (no {ABOUT}); make them with rdmf ablate --out {folder}"
             )
-        about = read_json(folder / ABOUT)
+        results = Results.read(Files.of(folder))
+        return replace(results, about={**results.about, "out": str(folder)})
+
+    @staticmethod
+    def read(files: Files) -> Results:
+        """What `save` wrote.
+
+        Raises:
+            InputError: not there, damaged, or of another form.
+        """
+        about = read_json(files.about)
         if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise InputError(f"{folder / ABOUT}: not in form {FORMAT}; make it anew with rdmf ablate")
+            raise InputError(f"{files.about}: not in form {FORMAT}; make it anew with rdmf ablate")
         try:
-            with np.load(folder / ARRAYS, allow_pickle=False) as saved:
+            with np.load(files.arrays, allow_pickle=False) as saved:
                 if tuple(saved["metrics"].tolist()) != METRICS:
-                    raise InputError(
-                        f"{folder / ARRAYS}: other metrics than this rdmf's; make it anew with rdmf ablate"
-                    )
-                folds, bounds = json.loads(str(saved["folds"])), saved["bounds"].tolist()
-                qids = json.loads(str(saved["qid"]))
+                    raise InputError(f"{files.arrays}: other metrics than this rdmf's; make it anew with rdmf ablate")
+                folds, qids, types, names, notes = (
+                    json.loads(saved[name].tobytes()) for name in ("folds", "qid", "type", "guess_names", "notes")
+                )
+                bounds = saved["bounds"].tolist()
                 ids = [(folds[f], q) for f in range(len(folds)) for q in qids[bounds[f] : bounds[f + 1]]]
-                types = np.array(json.loads(str(saved["type"])), dtype=np.str_)
-                names = json.loads(str(saved["guess_names"]))
                 guesses = dict(zip(names, saved["guesses"].astype(np.float64)))
                 decoder, reading = saved["decoder"].astype(np.float64), saved["reading"].astype(np.float64)
-            with (folder / LINES).open(encoding="utf-8", newline="") as file:
+            with files.lines.open(encoding="utf-8", newline="") as file:
                 runs: list[dict[str, Any]] = list(csv.DictReader(file))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(
-                f"{folder}: its results are damaged ({error}); the same rdmf ablate writes them anew"
+                f"{files.about.parent}: its results are damaged ({error}); the same rdmf ablate writes them anew"
             ) from None
-        queries = Queries(tuple(folds), tuple(bounds), tuple(ids), types)
-        return Results({**about, "out": str(folder)}, runs, queries, decoder, reading, guesses)
+        queries = Queries(tuple(folds), tuple(bounds), tuple(ids), np.array(types, dtype=np.str_))
+        return Results(about, runs, queries, decoder, reading, guesses, notes)
 
 
 def collect(study: Study) -> Results:
@@ -197,7 +214,8 @@ def collect(study: Study) -> Results:
     labels = [row.label for row in study.table.rows]
     decoder: dict[str, dict[tuple[str, int], Floats]] = {label: {} for label in labels}
     reading: dict[str, dict[tuple[str, int], Floats]] = {label: {} for label in labels}
-    runs, missing, notes = [], [], []
+    runs, missing = [], []
+    notes: list[dict[str, Any]] = []
     for job in study.jobs:
         done, scores = job.done(), job.scores()
         if done is None or scores is None:
@@ -210,14 +228,16 @@ def collect(study: Study) -> Results:
         if scores.reading is not None:
             reading[job.row.label][place] = scores.reading
         runs.append(_line(job, scores, done))
-        notes.append(done)
+        which = {"row": job.row.label, "fold": job.fold.name, "seed": job.seed}
+        notes.append({**which, "done": done, "scores": scores.about})
     return Results(
-        _about(study, missing, notes),
+        _about(study, missing, [note["done"] for note in notes]),
         runs,
         queries,
         np.stack([_stacked(decoder[label], study, queries) for label in labels]),
         np.stack([_stacked(reading[label], study, queries) for label in labels]),
         {name: guess_row(name, parts, queries).values[0] for name, parts in guesses.items()},
+        notes,
     )
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from rdmf.files import read_json
 from rdmf.store import InputError
 from rdmf_pipelines.studies import provenance
+from rdmf_pipelines.studies.files import ABOUT
 from rdmf_pipelines.studies.jobs import Job, Study
-from rdmf_pipelines.studies.results import ABOUT, collect
+from rdmf_pipelines.studies.results import collect
 from rdmf_pipelines.studies.reuse import take, take_over
 from rdmf_pipelines.studies.runner import gpu_names, parallel, run_jobs
 from rdmf_pipelines.studies.scoring import METRICS

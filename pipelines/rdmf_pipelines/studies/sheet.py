@@ -7,6 +7,7 @@ from pathlib import Path
 from rdmf_pipelines.studies import layout
 from rdmf_pipelines.studies.comparison import SHOWN
 from rdmf_pipelines.studies.figure import draw
+from rdmf_pipelines.studies.files import Files
 from rdmf_pipelines.studies.provenance import machine_text
 from rdmf_pipelines.studies.results import KINDS, Results
 
@@ -15,7 +16,7 @@ def write_sheet(results: Results, folder: Path) -> None:
     """Write results.csv, per-query.npz, study.json, table.md and plot.png."""
     from rdmf.evaluation.records import write_text_atomically
 
-    results.save(folder)
+    results.save(Files.of(folder))
     draw(results, folder / "plot.png")
     write_text_atomically(folder / "table.md", sheet(results))
 
