@@ -72,7 +72,7 @@ def test_the_usual_way_gives_the_features_of_the_extraction(samples, tmp_path):
     """The same frames to within what encoding them again does to them: so that the same work is compared."""
     from rdmf_extract.pipeline import extract_one
 
-    encoder = build("light", None)
+    encoder = build("light", None, "cpu")
     rows, seen = extract_file_by_file(samples, encoder, tmp_path, batch_rows=8, threads=1)
     assert (rows, seen) == (24, 48)
     for number, path in enumerate(samples):
@@ -119,6 +119,7 @@ def test_the_memory_of_a_tree_is_that_of_all_its_processes():
         (["--videos", "."], "no video in this folder"),
         (["--encoder", "lite"], "video encoder 'lite' is unknown"),
         (["--decoder", "opencv"], "use one of auto, pyav, decord-first, decord"),
+        (["--device", "gpu"], "device 'gpu' is unknown"),
         (["--fps", "0"], "fps must be a positive number"),
         (["--json", "nowhere/f.json"], "name a file in a folder that is there"),
         (["--from", "nowhere.json"], "nowhere.json"),

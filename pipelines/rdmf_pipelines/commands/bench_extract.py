@@ -27,6 +27,7 @@ def bench_extract(
         typer.Option(help="auto, pyav, decord-first or decord; repeatable. Default: auto, decord-first."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Decoder processes.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network runs, in every way: cpu, cuda:0, ...")] = "cpu",
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     against: Annotated[
@@ -82,6 +83,7 @@ def bench_extract(
             fps=fps,
             decoders=decoders,
             workers=workers,
+            device=device,
             turns=1 if quick else turns,
             tell=tell,
         )
