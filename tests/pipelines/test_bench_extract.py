@@ -54,6 +54,14 @@ def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     assert "none of" in capsys.readouterr().out
 
 
+def test_without_the_selection_only_the_extraction_is_measured(samples, tmp_path, capsys):
+    kept = tmp_path / "figures.json"
+    videos = ["--videos", str(samples[0]), "--no-selection"]
+    assert run("--encoder", "light", "--decoder", "pyav", "--turns", "1", *videos, "--json", str(kept)) == 0
+    assert load(kept).groups() == [PARTS, AGAINST]
+    assert "frames/s, 1 videos" in capsys.readouterr().out
+
+
 def test_the_whole_is_set_against_the_longer_part_and_the_busier_process():
     def seen(*measured: tuple[float, float, float]) -> list[Measured]:
         return [Measured(seconds=s, main_seconds=own, helper_seconds=other) for s, own, other in measured]
