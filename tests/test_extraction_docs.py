@@ -78,6 +78,7 @@ def test_a_task_of_the_array_becomes_rdmf_itself(tmp_path: Path) -> None:
 def test_the_tasks_of_the_srun_all_get_the_command(tmp_path: Path) -> None:
     srun = 'while [[ "$1" == --* ]]; do shift; done\nfor i in 0 1; do SLURM_PROCID=$i SLURM_NTASKS=2 "$@"; done'
     environment = tools(tmp_path / "bin", rdmf='echo "$SLURM_PROCID/$SLURM_NTASKS rdmf $*"', srun=srun)
+    environment["SLURM_CPUS_PER_TASK"] = "8"
     assert run("extract-srun.sbatch", "--out", "f.h5", environment=environment) == [
         "0/2 rdmf extract --out f.h5",
         "1/2 rdmf extract --out f.h5",
@@ -85,15 +86,16 @@ def test_the_tasks_of_the_srun_all_get_the_command(tmp_path: Path) -> None:
 
 
 def test_torchrun_gets_the_jobs_nodes_and_gpus(tmp_path: Path) -> None:
-    environment = tools(
-        tmp_path / "bin", scontrol="echo node3; echo node4", srun='"$@"', torchrun='printf "%s\\n" "$@"'
-    )
+    srun, torchrun = 'echo "$1"; shift; "$@"', 'printf "%s\\n" "$@"'
+    environment = tools(tmp_path / "bin", scontrol="echo node3; echo node4", srun=srun, torchrun=torchrun)
     environment |= {"SLURM_JOB_NODELIST": "node[3-4]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7"}
-    environment["SLURM_GPUS_PER_NODE"] = "a100:4"
+    environment |= {"SLURM_GPUS_PER_NODE": "a100:4", "SLURM_CPUS_PER_TASK": "32"}
     printed = run("train-torchrun.sbatch", "--features", "f.h5", environment=environment)
-    assert printed[:2] == ["--nnodes=2", "--nproc-per-node=4"]
-    assert "--rdzv-endpoint=node3:29500" in printed
+    assert printed[:3] == ["--cpus-per-task=32", "--nnodes=2", "--nproc-per-node=4"]
+    assert "--rdzv-endpoint=node3:20007" in printed
     assert printed[-5:] == ["-m", "rdmf_pipelines.cli", "train", "--features", "f.h5"]
+    environment["SLURM_RESTART_COUNT"] = "1"
+    assert run("train-torchrun.sbatch", "--features", "f.h5", environment=environment)[-1] == "--resume"
 
 
 def test_the_module_that_torchrun_starts_is_the_command_line() -> None:

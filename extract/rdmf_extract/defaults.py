@@ -6,7 +6,7 @@ import math
 import os
 import sys
 
-from rdmf_extract.launch import local_processes
+from rdmf_extract.launch import granted_cores, local_processes
 from rdmf_extract.record import Described
 
 # The most frames in the batch of rows handed to the encoder. On a CPU larger ones are no faster, as networks take few
@@ -35,8 +35,9 @@ def fewest_workers() -> int:
 
 
 def _cores() -> int:
-    """Cores for this process: those it may use, shared with others that a launcher started beside it."""
+    """Cores for this process: those it may use and was given, shared with others that a launcher started beside it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(cores, granted_cores(os.environ) or cores)
     return cores // local_processes(os.environ)
 
 

@@ -38,8 +38,13 @@ def local_rank(environment: Mapping[str, str]) -> int | None:
 def local_processes(environment: Mapping[str, str]) -> int:
     """How many processes torchrun started on this machine, which share its cores; 1 where it did not."""
     if _torchrun(environment) is None:
-        return 1  # Slurm binds each task to cores of its own, which is seen in the process's affinity
+        return 1  # Slurm gives each task cores of its own: see `granted_cores`
     return max(1, _number(environment, "LOCAL_WORLD_SIZE") or 1)
+
+
+def granted_cores(environment: Mapping[str, str]) -> int | None:
+    """The cores that Slurm gave a task, for clusters where it binds nothing; None where it says nothing."""
+    return _number(environment, "SLURM_CPUS_PER_TASK") or None
 
 
 def _array(environment: Mapping[str, str]) -> Shard | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdmf.store import InputError
-from rdmf_extract.launch import detect_shard, local_processes, local_rank
+from rdmf_extract.defaults import fewest_workers
+from rdmf_extract.launch import detect_shard, granted_cores, local_processes, local_rank
 from rdmf_extract.shards import Shard, costs, longest_first, share
 
 NAMES = st.text(min_size=1, max_size=3)
@@ -131,6 +133,16 @@ def test_processes_of_one_machine_know_their_place():
     assert (local_rank({**step(5, 8), "SLURM_LOCALID": "2"}), local_processes(step(5, 8))) == (2, 1)
     assert (local_rank({}), local_processes({})) == (None, 1)
     assert local_rank({"SLURM_LOCALID": "0"}) is None  # a shell of Slurm's, one process
+
+
+def test_a_task_takes_no_more_cores_than_it_was_given(monkeypatch):
+    assert granted_cores({"SLURM_CPUS_PER_TASK": "8"}) == 8
+    assert granted_cores({}) is None
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert fewest_workers() == 4
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    assert fewest_workers() == 32
 
 
 def test_paths_are_not_read_for_costs_where_seconds_are_known():

@@ -54,6 +54,14 @@ def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     assert "none of" in capsys.readouterr().out
 
 
+def test_without_the_selection_only_the_extraction_is_measured(samples, tmp_path, capsys):
+    kept = tmp_path / "figures.json"
+    videos = ["--videos", str(samples[0]), "--no-selection"]
+    assert run("--encoder", "light", "--decoder", "pyav", "--turns", "1", *videos, "--json", str(kept)) == 0
+    assert load(kept).groups() == [PARTS, AGAINST]
+    assert "frames/s, 1 videos" in capsys.readouterr().out
+
+
 def test_the_whole_is_set_against_the_longer_part_and_the_busier_process():
     def seen(*measured: tuple[float, float, float]) -> list[Measured]:
         return [Measured(seconds=s, main_seconds=own, helper_seconds=other) for s, own, other in measured]
@@ -72,7 +80,7 @@ def test_the_usual_way_gives_the_features_of_the_extraction(samples, tmp_path):
     """The same frames to within what encoding them again does to them: so that the same work is compared."""
     from rdmf_extract.pipeline import extract_one
 
-    encoder = build("light", None)
+    encoder = build("light", None, "cpu")
     rows, seen = extract_file_by_file(samples, encoder, tmp_path, batch_rows=8, threads=1)
     assert (rows, seen) == (24, 48)
     for number, path in enumerate(samples):
@@ -119,6 +127,7 @@ def test_the_memory_of_a_tree_is_that_of_all_its_processes():
         (["--videos", "."], "no video in this folder"),
         (["--encoder", "lite"], "video encoder 'lite' is unknown"),
         (["--decoder", "opencv"], "use one of auto, pyav, decord-first, decord"),
+        (["--device", "gpu"], "device 'gpu' is unknown"),
         (["--fps", "0"], "fps must be a positive number"),
         (["--json", "nowhere/f.json"], "name a file in a folder that is there"),
         (["--from", "nowhere.json"], "nowhere.json"),

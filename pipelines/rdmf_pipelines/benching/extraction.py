@@ -36,7 +36,8 @@ class ExtractionBench:
     Attributes:
         sheet: filled in. files: the videos. folder: for what is made on the way.
         encoders: "light", "heavy" or names of the registry. fps: frames looked at per second; None: the encoders'.
-        decoders: see `rdmf_extract.decode.policy.read`. workers: decoder processes. turns: how often each way is run.
+        decoders: see `rdmf_extract.decode.policy.read`. workers: decoder processes. device: where the network runs, in
+            every way. turns: how often each way is run.
         tell: told what is being measured.
     """
 
@@ -47,12 +48,18 @@ class ExtractionBench:
     fps: float | None = None
     decoders: Sequence[str] = ("auto", "decord-first")
     workers: int = 1
+    device: str = "cpu"
     turns: int = 3
     tell: Callable[[str], None] = lambda said: None
 
     def measure(self) -> None:
         """Everything, encoder by encoder."""
-        built = {name: build(name, self.fps) for name in self.encoders}  # refuse now what cannot be had
+        if self.device != "cpu":
+            from rdmf_extract.encoders.compute import choose_device
+
+            choose_device(self.device)
+        # What cannot be had is refused now. On the CPU: a GPU belongs to the processes that are measured.
+        built = {name: build(name, self.fps, "cpu") for name in self.encoders}
         for name, encoder in built.items():
             self._measure(name, encoder)
         self.sheet.about[PARTS] = (
@@ -75,6 +82,7 @@ class ExtractionBench:
             fps=self.fps,
             decoder=self.decoders[0],
             workers=self.workers,
+            device=self.device,
             sampling=encoder.sampling.as_dict(),
             rows=0,
             folder=str(self.folder),
@@ -94,7 +102,8 @@ class ExtractionBench:
                 found.append(run(replace(order, way=way, rows=rows)))
         called = encoder.name if encoder.name == name else f"{name} ({encoder.name})"
         for decoder, seen in own.items():
-            case = f"{called}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos, decoder {decoder}"
+            where = "" if self.device == "cpu" else f" on {self.device}"
+            case = f"{called}{where}, {encoder.sampling.fps:g} frames/s, {len(self.files)} videos, decoder {decoder}"
             self._note(case, {**seen, **shared})
 
     def _note(self, case: str, seen: Seen) -> None:
@@ -174,6 +183,7 @@ def _entry(
         "CPU s here": median(m.main_seconds for m in every),
         "CPU s a decoder": median(m.helper_seconds for m in every),
         "peak MB": median(peak for _, peak in seen) / 1e6,
+        "GPU peak MB": median(m.gpu_bytes for m in every) / 1e6,
         "start s": median(m.start_seconds for m in every),
         "first row s": median(m.first_row_seconds for m in every),
         "rows": last.rows,

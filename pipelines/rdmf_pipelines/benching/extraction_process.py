@@ -37,6 +37,7 @@ class Order:
         way: one of `DECODE`, `ENCODE`, `WHOLE`, `FILE_BY_FILE`.
         encoder: "light", "heavy", or a name of the registry. fps: frames looked at per second; None: the encoder's.
         decoder: see `rdmf_extract.decode.policy.read`. workers: decoder processes.
+        device: where the network runs.
         sampling: the encoder's, for `DECODE`, which builds none. rows: for `ENCODE`. folder: for what is written.
         began: `time.time()` when the process was started.
     """
@@ -47,6 +48,7 @@ class Order:
     fps: float | None
     decoder: str
     workers: int
+    device: str
     sampling: dict[str, float]
     rows: int
     folder: str
@@ -60,6 +62,7 @@ class Measured:
     Attributes:
         main_seconds: processor time of this process. helper_seconds: of a decoder process, on average.
         first_row_seconds: until the first row was decoded; 0 where nobody looked.
+        gpu_bytes: the most that PyTorch held on the GPU at once; 0 without one.
         frames: in the files. decoded: of these. used: of these, looked at by rows; 0 where not known.
     """
 
@@ -68,17 +71,18 @@ class Measured:
     main_seconds: float = 0.0
     helper_seconds: float = 0.0
     first_row_seconds: float = 0.0
+    gpu_bytes: int = 0
     rows: int = 0
     frames: int = 0
     decoded: int = 0
     used: int = 0
 
 
-def build(name: str, fps: float | None) -> VideoEncoder:
-    """The encoder of that name.
+def build(name: str, fps: float | None, device: str) -> VideoEncoder:
+    """The encoder of that name; the light one always computes on the CPU.
 
     Raises:
-        InputError: no such encoder, or its weights are not to be had.
+        InputError: no such encoder, or its weights or the device are not to be had.
     """
     from rdmf_extract.encoders.registry import build_video_encoder
 
@@ -88,7 +92,7 @@ def build(name: str, fps: float | None) -> VideoEncoder:
 
         # As an image model has it: two frames a second, 224 pixels.
         return MeanColours(choose_sampling(Sampling(2.0, 1.0, 1.0, 2, 256, 224), fps=fps))
-    return build_video_encoder("efficientnet-lite0" if name == HEAVY else name, fps=fps, device="cpu")
+    return build_video_encoder("efficientnet-lite0" if name == HEAVY else name, fps=fps, device=device)
 
 
 def measure(order: Order) -> Measured:
@@ -102,7 +106,7 @@ def measure(order: Order) -> Measured:
             sampling = Sampling(**order.sampling)  # type: ignore[arg-type]  # whole numbers stay whole
             way = partial(_decode, order, sampling, ahead)
         else:
-            encoder = build(order.encoder, order.fps)
+            encoder = build(order.encoder, order.fps, order.device)
             s = encoder.sampling
             # The first call of a network makes its kernels ready.
             encoder.encode(np.zeros((1, s.frames_per_window, s.crop, s.crop, 3), np.uint8))
@@ -131,7 +135,13 @@ def _timed(order: Order, way: Callable[[], Measured]) -> Measured:
     measured.main_seconds = after[0] - before[0]
     measured.helper_seconds = (after[1] - before[1]) / order.workers
     measured.start_seconds = started
+    measured.gpu_bytes = _gpu_bytes()
     return measured
+
+
+def _gpu_bytes() -> int:
+    torch = sys.modules.get("torch")  # deciding this is no reason to load it
+    return torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_initialized() else 0
 
 
 def _processor() -> tuple[float, float]:

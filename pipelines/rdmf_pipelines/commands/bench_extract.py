@@ -27,7 +27,11 @@ def bench_extract(
         typer.Option(help="auto, pyav, decord-first or decord; repeatable. Default: auto, decord-first."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Decoder processes.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network runs, in every way: cpu, cuda:0, ...")] = "cpu",
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    selection: Annotated[
+        bool, typer.Option(help="Also measure what decoding costs by how often rows look, which no encoder touches.")
+    ] = True,
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     against: Annotated[
         Path | None, typer.Option(help="Figures of an earlier run (its --json), to compare with.")
@@ -82,11 +86,13 @@ def bench_extract(
             fps=fps,
             decoders=decoders,
             workers=workers,
+            device=device,
             turns=1 if quick else turns,
             tell=tell,
         )
         bench.measure()
-        measure_selection(sheet, named, turns=1 if quick else turns, tell=tell)
+        if selection:
+            measure_selection(sheet, named, turns=1 if quick else turns, tell=tell)
     if json is not None:
         sheet.save(json)
     print(terminal(sheet, before))
