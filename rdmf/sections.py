@@ -53,6 +53,13 @@ class ModelConfig:
     dropout: float = _setting(0.1, "dropout in projections, MLPs and the decoder", low=0, high=0.95)
     input_dropout: float = _setting(0.3, "dropout on the raw video and text features", low=0, high=0.95)
     centred: bool = _setting(False, "also project what sets each clip's features apart from the mean of its video")
+    cuts: float = _setting(
+        0.0,
+        "hold the flow along time back where neighbouring clips differ: the distance (1 - cosine) at which 1/e gets "
+        "through, at the start; 0: everything flows alike everywhere",
+        low=0,
+    )
+    shots: bool = _setting(True, "with model.cuts: each clip knows how far the cuts around it are")
     position: bool = _setting(True, "add a sinusoidal encoding of relative time to the video features")
     context: int = _setting(0, "radius in clips of a depthwise convolution in each block's MLP; 0: none", low=0)
 
@@ -140,6 +147,7 @@ class DecoderConfig:
         True,
         "let the pattern say where within its first and last clip a segment starts and ends; false: at their borders",
     )
+    turns: bool = _setting(True, "with model.cuts: a segment may rather start and end at cuts, and not run across them")
     votes: float = _setting(
         0.5, "share of the clips' votes against the segments in what the pattern says; 0: no votes", low=0, high=1
     )

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rdmf.model.cuts import Walls
 from rdmf.model.fusion import LiteralFusion, ReactionBlock, react
 from rdmf.model.rdmf import RDMF
 from rdmf.model.reaction import Kinetics
@@ -109,19 +110,19 @@ class Recorder:
         Args:
             row: of the batch.
         """
-        (video, mask), diffused = self._seen["diffusion"]
+        (video, mask, _), diffused = self._seen["diffusion"]
         valid = mask[row]
         runs: list[Run] = []
         for i, block in enumerate(self.model.fusion.blocks):
             if not isinstance(block, (LiteralFusion, ReactionBlock)):
                 continue
-            entered, entered_mask, text, text_mask = self._seen[f"block {i}"][0]
+            entered, entered_mask, text, text_mask, walls = self._seen[f"block {i}"][0]
             v, t, rates = block.start(entered, text, text_mask)
-            steps_v, steps_t = single_steps(block, rates, v, t, entered_mask)
+            steps_v, steps_t = single_steps(block, rates, v, t, entered_mask, walls)
             (ended,) = self._seen[f"end {i}"][0]
             found = torch.cat((steps_v[-1], steps_t[-1]), -1)[..., : ended.shape[-1]]
             assert torch.allclose(found[mask], ended[mask], rtol=1e-4, atol=1e-5), "these are not the model's steps"
-            rest = far_end(block, rates, steps_v[-1], steps_t[-1], entered_mask)
+            rest = far_end(block, rates, steps_v[-1], steps_t[-1], entered_mask, walls)
             video_steps, text_steps = (_array(torch.stack(f)[:, row][:, valid]) for f in (steps_v, steps_t))
             role, name = block.config.video, f"block {len(runs) + 1}"
             runs.append(Run(name, video_steps, text_steps, role, _array(rest[row][valid])))
@@ -132,7 +133,12 @@ class Recorder:
 
 
 def single_steps(
-    block: LiteralFusion | ReactionBlock, rates: Kinetics, video: Tensor, text: Tensor, mask: Tensor
+    block: LiteralFusion | ReactionBlock,
+    rates: Kinetics,
+    video: Tensor,
+    text: Tensor,
+    mask: Tensor,
+    walls: Walls | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The two fields before the first step and after each of N, every one (B, L, d)."""
     import dataclasses
@@ -140,17 +146,24 @@ def single_steps(
     once = dataclasses.replace(block.config, steps=1)
     videos, texts = [video], [text]
     for _ in range(block.config.steps):
-        v, t = react(once, rates, videos[-1], texts[-1], mask, scales=_scales(block))
+        v, t = react(once, rates, videos[-1], texts[-1], mask, scales=_scales(block), walls=walls)
         videos.append(v)
         texts.append(t)
     return videos, texts
 
 
-def far_end(block: LiteralFusion | ReactionBlock, rates: Kinetics, video: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+def far_end(
+    block: LiteralFusion | ReactionBlock,
+    rates: Kinetics,
+    video: Tensor,
+    text: Tensor,
+    mask: Tensor,
+    walls: Walls | None,
+) -> Tensor:
     """The activator (B, L, d) after REST_STEPS steps from the given fields; NaN where Euler has blown up by then."""
     many = dataclasses.replace(block.config, steps=STRETCH)
     for _ in range(REST_STEPS // STRETCH):
-        video, text = react(many, rates, video, text, mask, scales=_scales(block))
+        video, text = react(many, rates, video, text, mask, scales=_scales(block), walls=walls)
     return video if block.config.video == "activator" else text
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.cuts import Walls
 from rdmf.model.fused import heat_steps
 from rdmf.model.kernels import chosen
 from rdmf.sections import DiffusionConfig
@@ -170,6 +171,11 @@ class TemporalDiffusion(nn.Module):
         """eta * D, (1,) or (d,), in (0, limit)."""
         return bounded(self.raw, self.limit)
 
-    def forward(self, video: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, d) and its (B, L) mask to the diffused (B, L, d)."""
-        return diffuse(video, mask, self.rate(), self.steps)
+    def forward(self, video: Tensor, mask: Tensor, walls: Walls | None = None) -> Tensor:
+        """(B, L, d) and its (B, L) mask to the diffused (B, L, d); through walls where there are any."""
+        if walls is None:
+            return diffuse(video, mask, self.rate(), self.steps)
+        rate = self.rate()
+        for _ in range(self.steps):
+            video = video + rate * walls.spread(video)
+        return video

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rdmf.model.attention import Attention
+from rdmf.model.cuts import Walls
 from rdmf.model.dropout import Dropout
 from rdmf.model.layers import FeedForward, masked_mean
 from rdmf.model.norm import concentration, normed
@@ -36,16 +37,25 @@ class LiteralFusion(nn.Module):
         t = torch.sigmoid(pooled)[:, None].expand_as(v)
         return v, t, self.rates()
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, walls: Walls | None = None
+    ) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to fused features (B, L, d)."""
         v, t, rates = self.start(video, text, text_mask)
-        fused, _ = react(self.config, rates, v, t, video_mask, scales=1)
+        fused, _ = react(self.config, rates, v, t, video_mask, scales=1, walls=walls)
         out: Tensor = self.out(fused)
         return video + out if self.config.residual else out
 
 
 def react(
-    config: FusionConfig, rates: Kinetics, video: Tensor, text: Tensor, mask: Tensor, *, scales: int
+    config: FusionConfig,
+    rates: Kinetics,
+    video: Tensor,
+    text: Tensor,
+    mask: Tensor,
+    *,
+    scales: int,
+    walls: Walls | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the system with each modality in its role; returns (video field, text field)."""
     video_first = config.video == "activator"
@@ -58,6 +68,7 @@ def react(
         step_size=config.step_size,
         scales=scales,
         integrator=config.integrator,
+        walls=walls,
     )
     return (a, s) if video_first else (s, a)
 
@@ -95,10 +106,12 @@ class ReactionBlock(nn.Module):
         t = concentration(self.text_level, level).expand_as(v)
         return v, t, self.rates(pooled)
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, walls: Walls | None = None
+    ) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
         v, t, rates = self.start(video, text, text_mask)
-        v, t = react(self.config, rates, v, t, video_mask, scales=self.config.scales)
+        v, t = react(self.config, rates, v, t, video_mask, scales=self.config.scales, walls=walls)
         norm, linear, drop = self.out
         assert isinstance(norm, nn.LayerNorm)
         assert isinstance(drop, Dropout)
@@ -117,7 +130,9 @@ class CrossAttentionBlock(nn.Module):
         self.drop = Dropout(model.dropout)
         self.mix = FeedForward(model.hidden, model.dropout, context=model.context)
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, walls: Walls | None = None
+    ) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to (B, L, d)."""
         video = self.drop.add(video, self.attend(normed(self.norm, video, rounded=True), text, text, text_mask))
         mixed: Tensor = self.mix(video, video_mask)
@@ -139,8 +154,10 @@ class Fusion(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(model.hidden)
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, walls: Walls | None = None
+    ) -> Tensor:
         """video (B, L, d), text (B, M, d) with their masks, to fused features (B, L, d)."""
         for block in self.blocks:
-            video = block(video, video_mask, text, text_mask)
+            video = block(video, video_mask, text, text_mask, walls)
         return normed(self.norm, video)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rdmf.config import Config
 from rdmf.model.base import Grounder
 from rdmf.model.batch import Batch
+from rdmf.model.cuts import FAR, Cuts, Walls
 from rdmf.model.decoder import Decoder, Moments
 from rdmf.model.diffusion import TemporalDiffusion
 from rdmf.model.fusion import Fusion
@@ -57,6 +58,8 @@ class RDMF(Grounder):
         self.centred = Projection(video_dim, model.hidden, model.input_dropout) if model.centred else None
         self.video = Projection(video_dim, model.hidden, model.input_dropout)
         self.text = Projection(text_dim, model.hidden, model.input_dropout)
+        self.cuts = Cuts(model.cuts) if model.cuts else None
+        self.shots = nn.Linear(2 * FAR, model.hidden) if model.cuts and model.shots else None
         self.diffusion = TemporalDiffusion(config.diffusion, model.hidden)
         self.fusion = Fusion(model, config.fusion)
         self.saliency = nn.Linear(model.hidden, 1)  # Eq. 12: a single linear layer
@@ -70,6 +73,9 @@ class RDMF(Grounder):
         if self.borders is not None:
             nn.init.zeros_(self.borders.weight)
             nn.init.zeros_(self.borders.bias)  # type: ignore[arg-type]
+        # How much sooner a moment starts or ends at a cut, and how much less likely it runs on across one.
+        cutting = self.cuts is not None and self.units is not None and config.decoder.turns
+        self.turns = nn.Parameter(torch.ones(3)) if cutting else None
         self.votes = VoteHead(model.hidden) if self.units is not None and config.decoder.votes else None
         self.decoder = Decoder(model, config.decoder)
 
@@ -91,23 +97,31 @@ class RDMF(Grounder):
             video = video + sine(batch.centres, video.shape[-1]).to(video.dtype)
         # Whatever lies in padding is wiped here once; the layers below keep it from leaking back.
         video = video * batch.video_mask[..., None]
-        video = self.diffusion(video, batch.video_mask)
-        fused = self.fusion(video, batch.video_mask, text, batch.text_mask)
+        walls = None if self.cuts is None else self.cuts(batch.video, batch.video_mask)
+        video = self.diffusion(video, batch.video_mask, walls)
+        if walls is not None and self.shots is not None:
+            video = video + self.shots(walls.openness())
+        fused = self.fusion(video, batch.video_mask, text, batch.text_mask, walls)
         saliency = self.saliency(fused)[..., 0]
         pooled = masked_mean(text, batch.text_mask)
-        segments = self.segments(fused, batch)
+        segments = self.segments(fused, batch, walls)
         votes = None if self.votes is None else self.votes(fused, batch.video_mask, batch.edges)
         layers = self.decoder(fused, pooled, saliency, batch, segments, votes)
         return Output(saliency.float(), layers, segments, votes)
 
-    def segments(self, fused: Tensor, batch: Batch) -> Segments | None:
+    def segments(self, fused: Tensor, batch: Batch, walls: Walls | None = None) -> Segments | None:
         """The distribution over segments of the fused pattern (B, L, d); None where the decoder has none."""
         if self.units is None:
             return None
         borders = None
         if self.borders is not None:
             borders = self.borders(fused * batch.video_mask[..., None])
-        return Segments(self.units(fused), batch.video_mask, batch.edges, borders)
+        units = self.units(fused)
+        if walls is not None and self.turns is not None:
+            starts, ends = walls.changes().unbind(-1)
+            start, end, across = self.turns.unbind()
+            units = units + torch.stack((-across * starts, (start + across) * starts, end * ends), -1)
+        return Segments(units, batch.video_mask, batch.edges, borders)
 
     def loss(self, output: Output, batch: Batch, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 17, in `rdmf.train.losses`."""

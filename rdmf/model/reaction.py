@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rdmf.model.cuts import Walls
 from rdmf.model.diffusion import bounded, unbounded
 from rdmf.model.fused import gray_scott_steps
 from rdmf.model.kernels import chosen
@@ -66,6 +67,7 @@ def gray_scott(
     scales: int = 1,
     integrator: str = "split",
     fused: bool = True,
+    walls: Walls | None = None,
 ) -> tuple[Tensor, Tensor]:
     """N steps of a' = D_a lap(a) + a a s - (F + k) a,  s' = D_s lap(s) - a a s + F (1 - s).
 
@@ -85,6 +87,7 @@ def gray_scott(
         fused: walk all N steps at once in a kernel (`rdmf.model.kernels` chooses), whose backward pass computes the
             states again; without kernels, the split integrator's own backward pass (`rdmf.model.split_steps`). Else the
             plain loop below, the definition, with autograd's graph.
+        walls: what holds the flow back (`rdmf.model.cuts`); then by the plain loop.
 
     Returns:
         activator, substrate: (B, L, d) after N steps; padding keeps values that mean nothing.
@@ -93,7 +96,8 @@ def gray_scott(
     decay = step_size * (rates.feed + rates.kill)
     feed = step_size * rates.feed
     given = (rates.activator, rates.substrate, feed, decay)
-    if fused and steps and all(r.dim() < 2 or r.shape[-2] == 1 for r in given):  # rates that are constant along time
+    constant = all(r.dim() < 2 or r.shape[-2] == 1 for r in given)  # along time
+    if fused and walls is None and steps and constant:
         dtype = functools.reduce(torch.promote_types, (x.dtype for x in (a, s, *given)))
         kernel = chosen(a.device.type, dtype)
         across = [r.expand(a.shape[0], 1, a.shape[2]) for r in given]
@@ -111,7 +115,11 @@ def gray_scott(
             a, s = SplitSteps.apply(*inputs) if learning else split_steps(*inputs)
             return a.transpose(1, 2).to(dtype), s.transpose(1, 2).to(dtype)
     for _ in range(steps):
-        spread_a, spread_s = rates.activator * spread(a, mask, scales), rates.substrate * spread(s, mask, scales)
+        if walls is None:
+            spread_a, spread_s = spread(a, mask, scales), spread(s, mask, scales)
+        else:
+            spread_a, spread_s = walls.spread(torch.stack((a, s), -1), scales).unbind(-1)
+        spread_a, spread_s = rates.activator * spread_a, rates.substrate * spread_s
         if integrator == "euler":
             reacted = step_size * a * a * s
             a, s = a + spread_a + reacted - decay * a, s + spread_s - reacted + feed * (1 - s)

@@ -107,6 +107,8 @@ FORMS = [
     {"fusion__kind": "cross-attention"},
     {"fusion__kind": "blocks", "fusion__scales": 4, "per_channel": True, "order": "turing"},
     {"fusion__kind": "blocks", "decoder__runs": 0, "normalize": True, "diffusion__steps": 0},
+    {"fusion__kind": "blocks", "cuts": 1.0, "fusion__scales": 4, "per_channel": True},
+    {"fusion__kind": "literal", "fusion__integrator": "euler", "cuts": 1.0, "normalize": True},
 ]
 
 

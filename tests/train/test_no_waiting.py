@@ -95,11 +95,14 @@ class AskingBackwards(torch.autograd.Function):
         return gradients[0] if bool(gradients[0].any()) else None
 
 
-@pytest.mark.parametrize("rated", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "rated", "more"),
+    [*((name, rated, {}) for name in MODELS for rated in (False, True)), ("rdmf", False, {"model.cuts": 0.5})],
+)
 def test_a_step_asks_for_nothing(
     name: str,
     rated: bool,
+    more: dict[str, Any],
     build_cache: Callable[..., Path],
     tiny: dict[str, Any],
     tmp_path: Path,
@@ -110,7 +113,7 @@ def test_a_step_asks_for_nothing(
     windows = torch.tensor([[0.1, 0.3], [0.5, 0.6]])
     split.windows, split.window_mask = windows.expand(len(split), 2, 2), torch.ones(len(split), 2, dtype=torch.bool)
     split.sizes[:, 2] = 2
-    step = make_step(name, split, tiny)
+    step = make_step(name, split, tiny, **more)
     batches = [split.batch(which) for which in split.batches(4)]
     before = [p.detach().clone() for p in step.parameters]
     step(*batches[0], 1e-3)

@@ -86,6 +86,7 @@ _COMPONENTS = Table(
         TableRow("full"),
         TableRow("without temporal diffusion", {"diffusion.steps": 0}),
         TableRow("cross-attention instead of RD", {"fusion.kind": "cross-attention"}),
+        TableRow("without cuts", {"model.cuts": 0}),
         TableRow("without IoU head", {"score.balance": 1, "loss.iou": 0}),
         TableRow("with centred features", {"model.centred": True}),
         TableRow("without centred features", {"model.centred": False}),
