@@ -27,9 +27,9 @@ LAUNCHES, REPLAYS = 12, 7
 LEAST = {"reaction": 4, "reaction, backward": 6, "diffusion": 2, "diffusion, backward": 3}
 ABOUT = (
     f"Seconds a launch: N = {N} reaction steps on {SCALES} time scales or on one, K = {K} diffusion steps, on fields "
-    "of B videos x L clips x d channels, every rate for every channel. *Times the least traffic*: against reading every "
-    "field that goes in once and writing every one that comes out once, at the speed at which this device copies "
-    "({speed:.2f} TB/s, read and written)."
+    "of B videos x L clips x d channels, every rate for every channel. *Times the least traffic*: against reading "
+    "every field that goes in once and writing every one that comes out once, at the speed at which this device "
+    "copies ({speed:.2f} TB/s, read and written)."
 )
 
 Work = Callable[[int], object]
