@@ -13,6 +13,7 @@ Nothing here needs a GPU or Triton; `rdmf.model.triton_lines` is the same within
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ LANES = 64
 REACTION_LANES, REACTION_BACKWARD_LANES, HEAT_LANES = 768, 384, 896
 #: Rows read ahead into registers; the reaction's backward walk needs its registers for other things.
 AHEAD, REACTION_BACKWARD_AHEAD = 4, 2
+#: Rows of the shortest segment that is worth a lane.
+SHORTEST = 8
 #: Steps of one launch: a backward walk of the reaction keeps N (N + 2) rows of each species in registers, of which 5
 #: steps fit without spilling, and one of the heat equation 2 (K - 1). More steps go in several launches.
 REACTION_STEPS, HEAT_STEPS = 5, 16
@@ -34,17 +37,30 @@ def pieces(steps: int, most: int) -> list[int]:
     return [steps // count + (i < steps % count) for i in range(count)]
 
 
-def segment_rows(lines: int, length: int, behind: int, lanes: int) -> int:
-    """The longest segment that still gives the device enough lanes, yet long enough for its halo to be cheap.
+@functools.lru_cache(maxsize=4096)
+def segment_rows(batch: int, length: int, width: int, scales: int, behind: int, lanes: int) -> int:
+    """How many rows a segment has at most, so that a launch is over soonest.
+
+    Short segments walk their halo more often; long ones may leave lanes idle, or begin a second wave of programs with a
+    few of them. A wave takes as long as its walk, and one that is not full takes half of that at least: a lane that is
+    alone waits for its own results.
 
     Args:
-        lines: B * d.
-        length: L, clips.
-        behind: rows of a walk that are not its own; at most a third of the work where the video is long enough.
-        lanes: how many lanes keep the device busy.
+        batch, length, width, scales: B, L, d and time scales.
+        behind: rows of a walk that are not its own.
+        lanes: how many the device holds at once.
     """
-    wanted = -(-lanes // lines)
-    return max(-(-length // wanted), 2 * behind, 8)
+    room = max(1, lanes // LANES)
+    most = max(1, length // SHORTEST)
+    counts = sorted({min(most, n) for n in range(1, 33)} | {min(most, round(32 * 1.1**i)) for i in range(1, 70)})
+
+    def cost(count: int) -> float:
+        rows = -(-length // count)
+        waves = batch * geometry(length, width, scales, rows)[0] / room
+        last = waves % 1
+        return (waves - last + (max(last, 0.5) if last else 0.0)) * (rows + behind)
+
+    return -(-length // min(counts, key=cost))
 
 
 def geometry(length: int, width: int, scales: int, rows: int) -> tuple[int, int]:
@@ -114,7 +130,7 @@ def reaction_bytes(
         # Between launches fields and gradients are float32, at the two ends they are as the caller has them.
         fields_in = 4 if i else itemsize
         ends = 4 if i < len(launches) - 1 else itemsize
-        rows = segment_rows(batch * width, length, halo * n, lanes)
+        rows = segment_rows(batch, length, width, scales, halo * n, lanes)
         asked = _rows_asked(batch, length, width, scales, rows, halo * n, ahead)
         own = batch * length * width
         into = (2 * fields_in + 2 * ends) if backward else 2 * fields_in
@@ -141,7 +157,7 @@ def diffusion_bytes(
     moved = 0
     for n in launches:
         size = itemsize if len(launches) == 1 else 4
-        rows = segment_rows(batch * width, length, 2 * n, lanes or 132 * HEAT_LANES)
+        rows = segment_rows(batch, length, width, 1, 2 * n, lanes or 132 * HEAT_LANES)
         asked = _rows_asked(batch, length, width, 1, rows, 2 * n, AHEAD)
         moved += size * (asked + own * (2 if backward else 1))
     return Traffic((3 if backward else 2) * own * itemsize + 4 * width, moved + 4 * width * len(launches))

@@ -105,7 +105,7 @@ def backward_kernel(
 def forward(field: Tensor, rate: Tensor, lengths: Tensor, steps: int) -> Tensor:
     """At most `lines.HEAT_STEPS` steps: see `rdmf.model.fused.heat_steps`, whose arguments these are."""
     batch, length, width = field.shape
-    rows = segment_rows(batch * width, length, 2 * steps, lanes_wanted(field.device, HEAT_LANES))
+    rows = segment_rows(batch, length, width, 1, 2 * steps, lanes_wanted(field.device, HEAT_LANES))
     programs, _ = geometry(length, width, 1, rows)
     out = torch.empty_like(field)
     sizes = (batch, length, width, rows)
@@ -117,7 +117,7 @@ def forward(field: Tensor, rate: Tensor, lengths: Tensor, steps: int) -> Tensor:
 def backward(field: Tensor, rate: Tensor, lengths: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The gradients of the field and of the rate (d,), from that of the result."""
     batch, length, width = field.shape
-    rows = segment_rows(batch * width, length, 2 * steps, lanes_wanted(field.device, HEAT_LANES))
+    rows = segment_rows(batch, length, width, 1, 2 * steps, lanes_wanted(field.device, HEAT_LANES))
     programs, parts = geometry(length, width, 1, rows)
     to_field = torch.empty_like(field)
     # A sum for every lane and then over lanes in a fixed order: the same bits every time, which atomic adds are not.

@@ -213,7 +213,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """At most `lines.REACTION_STEPS` steps: see `rdmf.model.fused.gray_scott_steps`, whose arguments these are."""
     batch, length, width = a.shape
-    rows = segment_rows(batch * width, length, 2 * steps, lanes_wanted(a.device, REACTION_LANES))
+    rows = segment_rows(batch, length, width, scales, 2 * steps, lanes_wanted(a.device, REACTION_LANES))
     programs, _ = geometry(length, width, scales, rows)
     out = [torch.empty(a.shape, dtype=dtype, device=a.device) for _ in range(2)]
     sizes = (batch, length, width, rows)
@@ -237,7 +237,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of both fields and of the rates (4, B, d), from those of the result, x and y."""
     batch, length, width = a.shape
-    rows = segment_rows(batch * width, length, 4 * steps, lanes_wanted(a.device, REACTION_BACKWARD_LANES))
+    rows = segment_rows(batch, length, width, scales, 4 * steps, lanes_wanted(a.device, REACTION_BACKWARD_LANES))
     programs, parts = geometry(length, width, scales, rows)
     to_a, to_s = torch.empty_like(a), torch.empty_like(s)
     # A sum for every lane and then over lanes in a fixed order: the same bits every time, which atomic adds are not.

@@ -9,6 +9,7 @@ from rdmf.model.lines import (
     HEAT_STEPS,
     LANES,
     REACTION_STEPS,
+    SHORTEST,
     diffusion_bytes,
     geometry,
     pieces,
@@ -38,27 +39,39 @@ def test_lanes_cover_every_number_once(length: int, width: int, scales: int, row
     assert most >= -(-length // rows)
 
 
-@given(st.integers(1, 10_000), lengths, st.integers(0, 40), st.integers(1, 100_000))
-def test_segments_are_long_enough_for_their_halo_and_no_longer_than_the_device_wants(
-    lines: int, length: int, behind: int, lanes: int
+@given(st.integers(1, 600), lengths, widths, scales, st.integers(0, 40), st.integers(1, 100_000))
+def test_segments_are_as_long_as_pays(
+    batch: int, length: int, width: int, scales: int, behind: int, lanes: int
 ) -> None:
-    rows = segment_rows(lines, length, behind, lanes)
-    assert rows >= 2 * behind
-    enough = lines * -(-length // rows) >= min(lanes, lines)
-    assert enough or rows == max(2 * behind, 8)
+    rows = segment_rows(batch, length, width, scales, behind, lanes)
+    assert min(length, SHORTEST) <= rows <= length
+    room = max(1, lanes // LANES)
+
+    def rounds(rows: int) -> int:
+        """Walks one after the other, in waves of as many programs as there is room for."""
+        return -(-batch * geometry(length, width, scales, rows)[0] // room) * (rows + behind)
+
+    # What is reckoned lies between half of that and that.
+    assert rounds(rows) <= 2 * rounds(length)
+
+
+def test_segments_fill_a_device_and_no_more() -> None:
+    assert segment_rows(1, 1000, LANES, 1, 10, LANES) == 1000, "one program at a time walks no halo twice"
+    assert segment_rows(1, 1000, LANES, 1, 10, 10 * LANES) in range(100, 205), "lanes that lie idle cost nothing"
+    assert segment_rows(1000, 1000, LANES, 1, 10, 10 * LANES) > 300, "there are enough without"
 
 
 def test_bytes_by_hand() -> None:
     """One lane a channel: 2 fields of 100 rows and a halo of 2 N = 10 rows, in turns of 4 and one turn more: 116."""
-    found = reaction_bytes(1, 100, 8, 5, 4, lanes=8)
-    assert found.least == 4 * (4 * 100 * 8) + 4 * 8 * 4
-    assert found.moved == 4 * 8 * (2 * 116 + 2 * 100) + 4 * 8 * 4
-    back = reaction_bytes(1, 100, 8, 5, 4, lanes=8, backward=True)
-    assert back.least == 4 * (6 * 100 * 8) + 4 * 8 * 4
-    assert back.moved == 4 * 8 * (4 * 122 + 2 * 100) + 4 * 8 * 4  # 4 N = 20 rows more, in turns of 2
-    heat = diffusion_bytes(1, 100, 8, 10, 2, lanes=8)
-    assert heat.least == 2 * 2 * 100 * 8 + 4 * 8
-    assert heat.moved == 2 * 8 * (124 + 100) + 4 * 8
+    found = reaction_bytes(1, 100, 64, 5, 4, lanes=64)
+    assert found.least == 4 * (4 * 100 * 64) + 4 * 64 * 4
+    assert found.moved == 4 * 64 * (2 * 116 + 2 * 100) + 4 * 64 * 4
+    back = reaction_bytes(1, 100, 64, 5, 4, lanes=64, backward=True)
+    assert back.least == 4 * (6 * 100 * 64) + 4 * 64 * 4
+    assert back.moved == 4 * 64 * (4 * 122 + 2 * 100) + 4 * 64 * 4  # 4 N = 20 rows more, in turns of 2
+    heat = diffusion_bytes(1, 100, 64, 10, 2, lanes=64)
+    assert heat.least == 2 * 2 * 100 * 64 + 4 * 64
+    assert heat.moved == 2 * 64 * (124 + 100) + 4 * 64
 
 
 @given(
