@@ -79,7 +79,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
 
 
 def _open(path: str) -> Any:
-    """The container. What its metadata say in no known encoding is left out: from version 19 on PyAV does so unasked."""
+    """The container, without what its metadata say in no known encoding: PyAV 19 leaves that out unasked."""
     import av
 
     if int(av.__version__.split(".")[0]) < 19:
