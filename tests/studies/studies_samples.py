@@ -16,7 +16,7 @@ from rdmf.config import Config
 from rdmf.store import open_cache
 from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import DONE
-from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
+from rdmf_pipelines.studies.scoring import SCORING, Scores, content_of, score_guesses, scores_path
 from rdmf_pipelines.studies.synthetic import SMALL
 from rdmf_pipelines.studies.synthetic import write_synthetic_cache as make_cache
 from rdmf_pipelines.studies.worker import serve
@@ -47,7 +47,7 @@ def fake_run(
     """
     config = config or Config().updated({**TINY, **(overrides or {})}).to_dict()
     with open_cache(cache) as opened:
-        fingerprint, content = opened.fingerprint, opened.header.sha256[:16] if opened.header else ""
+        fingerprint, content = opened.fingerprint, content_of(opened)
     saved = {"schema": 1, "config": config, "seed": seed, "fingerprint": fingerprint, "features": str(cache)}
     write_json(path / "config.json", {**saved, "video_dim": 6, "text_dim": 5})
     guess = score_guesses(cache, None, cache.with_suffix(".guesses.npz"))["query-blind"]

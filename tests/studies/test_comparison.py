@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from studies_samples import make_cache
 
+from rdmf.store import open_cache
 from rdmf_pipelines.studies.comparison import Queries, Row, by_fold, by_type, difference, guess_row, means, stack
 from rdmf_pipelines.studies.figure import seeds_said
 from rdmf_pipelines.studies.layout import as_csv, as_values, markdown, p_text
-from rdmf_pipelines.studies.scoring import METRICS, Scores
+from rdmf_pipelines.studies.scoring import METRICS, Scores, content_of
 
 FOLDS = {"a": 5, "b": 8}
+
+
+def test_a_cache_made_again_holds_the_same_and_one_with_a_number_changed_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(path: Path) -> str:
+        with open_cache(path) as cache:
+            return content_of(cache)
+
+    one = content(make_cache(tmp_path / "one.h5", train=2, test=2))
+    monkeypatch.setattr("rdmf.store.compose.datetime", Tomorrow)
+    other = make_cache(tmp_path / "other.h5", train=2, test=2)
+    with open_cache(other) as cache:
+        assert cache.about["created"] == "tomorrow"
+    assert content(other) == one
+    # Queries without types, then other features.
+    assert content(make_cache(tmp_path / "untyped.h5", train=2, test=2, typed=False)) != one
+    monkeypatch.setattr("rdmf_pipelines.studies.synthetic.STRIDE_SECONDS", 2.5)
+    assert content(make_cache(tmp_path / "slower.h5", train=2, test=2)) != one
+
+
+class Tomorrow:
+    """Stands in for the module `datetime`."""
+
+    timezone = dt.timezone
+
+    class datetime:
+        @staticmethod
+        def now(_: object) -> Tomorrow:
+            return Tomorrow()
+
+    def isoformat(self, **_: object) -> str:
+        return "tomorrow"
 
 
 def scores(fold: str, values: np.ndarray | None = None) -> Scores:

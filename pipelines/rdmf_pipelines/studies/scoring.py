@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 METRICS = (*MOMENT_METRICS, *SALIENCY_METRICS)
+#: Groups of a cache's tables whose checksums are all that training and scoring depend on.
+HELD = ("video", "text", "query")
 #: Raised when the same weights would get other scores.
 SCORING = 1
 
@@ -101,8 +103,13 @@ def default_split(cache: Cache) -> str:
 
 
 def content_of(cache: Cache) -> str:
-    """A short name for all that a cache holds, queries and splits included (its fingerprint names the features)."""
-    return cache.header.sha256[:16] if cache.header else cache.fingerprint
+    """A short name for all that a cache holds, queries and splits included (its fingerprint names how it was made).
+
+    Of what is trained and scored on, not of the file: equal for a cache made again, whose date is another.
+    """
+    tables = {name: sha256 for name, sha256 in cache.structure.digests.items() if name.split("/")[0] in HELD}
+    told = json.dumps([cache.fingerprint, sorted(tables.items())])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def score_run(
