@@ -51,8 +51,8 @@ write_settings() {
   local ports host i
   read -ra ports <<<"$(free_ports $((${#nodes[@]} + 1)))"
   host=$(hostname -s)
-  touch "$folder"/gpu{0,1,2,3}
-  echo "Name=gpu File=$folder/gpu[0-3]" >"$folder/gres.conf"
+  # A GPU must be a device; these four are everywhere.
+  printf 'Name=gpu File=/dev/%s\n' null zero full random >"$folder/gres.conf"
   cat >"$folder/slurm.conf" <<SETTINGS
 ClusterName=here
 SlurmctldHost=$host(127.0.0.1)

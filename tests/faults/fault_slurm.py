@@ -111,5 +111,5 @@ def stop(folder: Path) -> None:
 
 
 def options_of(data: Data, out: Path) -> list[str]:
-    """What `rdmf extract` is told, as `fault_tools.Extraction` does."""
-    return [f"--manifest={data.manifest}", f"--videos={data.home}", f"--out={out}", "--workers=1"]
+    """What `rdmf extract` is told; the device, so that eight tasks need not load PyTorch to look for one."""
+    return [f"--manifest={data.manifest}", f"--videos={data.home}", f"--out={out}", "--workers=1", "--device=cpu"]
