@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from rdmf.store.errors import InputError
 from rdmf.store.records import Provenance
 from rdmf_extract.encoders import VideoEncoder, build_video_encoder, efficientnet_lite0
+from rdmf_extract.encoders.lite0_network import Lite0
 from rdmf_extract.encoders.registry import _video_from_provenance
 from rdmf_extract.encoders.timm_images import ImageEncoder
+from rdmf_extract.encoders.weights import fill_random
+
+LITE0_SHA256 = "2b7c4bdcc21e7be9"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,38 @@ def test_a_row_is_the_mean_of_its_frames_and_independent_of_its_batch(lite0: Vid
     still = [lite0.encode(np.repeat(clips[:1, k : k + 1], 2, axis=1)) for k in range(2)]
     np.testing.assert_allclose(together[:1], (still[0] + still[1]) / 2, atol=1e-4)
     assert lite0.encode(clips[:0]).shape == (0, 1280)
+
+
+@pytest.mark.parametrize("side", [224, 97])
+def test_the_network_is_timms_bit_for_bit(side: int) -> None:
+    """So that caches made when timm ran it can be gone on with; odd sizes pad unevenly."""
+    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
+    fill_random(theirs)
+    ours = Lite0().eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    pixels = torch.from_numpy(frames(1, 4, side)[0]).float().sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        made = [m.to(memory_format=torch.channels_last)(pixels) for m in (ours, theirs)]
+    assert made[0].shape == (4, 1280)
+    assert torch.equal(made[0], made[1])
+
+
+def test_weights_are_those_that_timms_network_had(lite0: VideoEncoder) -> None:
+    """Their hash stands in caches."""
+    assert lite0.provenance["weights_sha256"].startswith(LITE0_SHA256)
+
+
+def test_efficientnet_loads_neither_timm_nor_torchvision() -> None:
+    """Nor PyTorch's compiler: seconds, and some 200 MB of memory."""
+    code = (
+        "import sys; from rdmf_extract.encoders import build_video_encoder\n"
+        "build_video_encoder('efficientnet-lite0', weights='random', device='cpu')\n"
+        "print(sorted({'timm', 'torchvision', 'torch._dynamo', 'transformers'} & set(sys.modules)))"
+    )
+    paths = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_provenance_says_all_and_rebuilds_the_encoder(lite0: VideoEncoder) -> None:

