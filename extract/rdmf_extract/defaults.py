@@ -34,6 +34,18 @@ def fewest_workers() -> int:
     return max(1, _cores() // 2)
 
 
+def encoder_lanes(encoder: Described) -> int:
+    """Pieces of a batch to be computed side by side: a core for each of PyTorch's threads in every one.
+
+    All cores, those of the decoders too: these wait most of the time where a network on the CPU is what takes it, and
+    where they do not, the system shares the cores out.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or on_gpu(encoder):
+        return 1
+    return max(1, _cores() // int(torch.get_num_threads()))
+
+
 def _cores() -> int:
     """Cores for this process: those it may use and was given, shared with others that a launcher started beside it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from rdmf_extract.encoders.lite0_network import Lite0
 from rdmf_extract.encoders.registry import _video_from_provenance
 from rdmf_extract.encoders.timm_images import ImageEncoder
 from rdmf_extract.encoders.weights import fill_random
+from rdmf_extract.engines.local import LocalEngine
 
 LITE0_SHA256 = "2b7c4bdcc21e7be9"
 
@@ -74,6 +76,28 @@ def test_efficientnet_loads_neither_timm_nor_torchvision() -> None:
     paths = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_steps_side_by_side_give_the_same_bits(lite0: VideoEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(lite0, ImageEncoder)
+    clips = frames(9)  # 18 images: the last step is filled up
+    one_by_one = lite0.encode(clips)
+    seen: set[int] = set()
+    network = lite0._model.forward
+    monkeypatch.setattr(lite0, "lanes", 3)
+    monkeypatch.setattr(lite0, "_pool", None)
+    monkeypatch.setattr(lite0._model, "forward", lambda x: (seen.add(threading.get_ident()), network(x))[1])
+    assert np.array_equal(lite0.encode(clips), one_by_one)
+    assert len(seen) == 3
+
+
+def test_a_network_on_the_cpu_gets_the_cores_that_pytorchs_threads_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = build_video_encoder("efficientnet-lite0", weights="random", device="cpu")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    LocalEngine(encoder)
+    assert isinstance(encoder, ImageEncoder)
+    assert encoder.lanes == 4
 
 
 def test_provenance_says_all_and_rebuilds_the_encoder(lite0: VideoEncoder) -> None:

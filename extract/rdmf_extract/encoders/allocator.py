@@ -10,11 +10,12 @@ import ctypes
 import os
 
 # <malloc.h>: what is freed at the heap's end beyond this goes back; blocks from this size on are mapped one by one.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# One heap for all threads: what one frees another takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 512 << 20
 _LARGEST_BYTES = 32 << 20  # glibc takes no more
 #: What people set to choose for themselves.
-_CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
@@ -25,4 +26,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no such function, or, on Windows, no such way to ask
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    wanted = ((_M_MMAP_THRESHOLD, _LARGEST_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_ARENA_MAX, 1))
+    return all(bool(mallopt(*one)) for one in wanted)

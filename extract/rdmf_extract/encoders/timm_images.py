@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download
@@ -23,7 +24,12 @@ _IMAGES_AT_ONCE = {"cpu": 4, "cuda": 256}  # on a CPU few images at once stay in
 
 
 class ImageEncoder:
-    """A classification network without its classifier; see `VideoEncoder` for the attributes."""
+    """A classification network without its classifier; see `VideoEncoder` for the attributes.
+
+    Attributes:
+        lanes: how many steps of a batch are computed side by side, each by as many threads as PyTorch was given. A step
+            is the same whatever runs beside it, so features do not depend on it.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,8 @@ class ImageEncoder:
         sha256 = tensors_sha256(model.state_dict())
         self._model = model.eval().to(self.device).to(memory_format=torch.channels_last)
         self._normalise = Normalise(mean, std, self.device)
+        self.lanes = 1
+        self._pool: ThreadPoolExecutor | None = None
         self.provenance: dict[str, Any] = {
             "encoder": name,
             "weights": weights,
@@ -56,22 +64,27 @@ class ImageEncoder:
             **sampling.as_dict(),
         }
 
-    @torch.inference_mode()
     def encode(self, frames: Frames) -> Features:
         """(B, T, H, W, 3) uint8 to (B, dim) float32."""
         check_frames(frames, self.sampling)
         rows, per_row = frames.shape[:2]
         images = frames.reshape(-1, *frames.shape[2:])  # (B * T, H, W, 3)
-        step = _IMAGES_AT_ONCE.get(self.device.type, 16)
-        parts = []
-        for part, count in whole_steps(images, step):
-            batch = self._normalise(part).permute(0, 3, 1, 2)  # channels-last in memory
-            with half_precision(self.device):
-                parts.append(self._model(batch)[:count].float())
-        if not parts:
+        steps = list(whole_steps(images, _IMAGES_AT_ONCE.get(self.device.type, 16)))
+        if not steps:
             return np.empty((0, self.dim), dtype=np.float32)
-        per_image = torch.cat(parts)  # (B * T, dim)
-        return per_image.view(rows, per_row, -1).mean(dim=1).cpu().numpy()
+        if self.lanes > 1 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
+        parts = list(map(self._step, steps) if self._pool is None else self._pool.map(self._step, steps))
+        with torch.inference_mode():
+            per_image = torch.cat(parts)  # (B * T, dim)
+            return per_image.view(rows, per_row, -1).mean(dim=1).cpu().numpy()
+
+    def _step(self, step: tuple[Frames, int]) -> Tensor:
+        """(step, H, W, 3) images, of which the first count, to (count, dim)."""
+        images, count = step
+        with torch.inference_mode(), half_precision(self.device):
+            batch = self._normalise(images).permute(0, 3, 1, 2)  # channels-last in memory
+            return self._model(batch)[:count].float()
 
 
 def image_sampling(resolution: int, crop_share: float) -> Sampling:

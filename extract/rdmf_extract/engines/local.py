@@ -9,7 +9,7 @@ from rdmf_extract.batches import BatchEncoder, Inline, RowBatcher
 from rdmf_extract.decode.policy import MIN_RECOVERED
 from rdmf_extract.decode.process import Ahead
 from rdmf_extract.decode.worker import DecoderProcess
-from rdmf_extract.defaults import default_batch, default_workers
+from rdmf_extract.defaults import default_batch, default_workers, encoder_lanes
 from rdmf_extract.encoders.base import VideoEncoder
 from rdmf_extract.engines.base import Note, Outcome, Work
 from rdmf_extract.engines.processes import EncoderProcesses
@@ -45,6 +45,8 @@ class LocalEngine:
         self._batch_rows = batch_rows or default_batch(encoder)
         self._ahead = ahead
         self.rows = 0
+        if hasattr(encoder, "lanes"):
+            encoder.lanes = encoder_lanes(encoder)
 
     def run(self, work: Work) -> Generator[Outcome, None, None]:
         sampling, encoders = self._encoder.sampling, 1

@@ -122,6 +122,9 @@ def _load(order: Order) -> None:
     if order.way == FILE_BY_FILE:
         import av  # noqa: F401
         import PIL.Image  # noqa: F401
+
+        if order.encoder in (HEAVY, "efficientnet-lite0") or order.encoder.startswith("timm:"):
+            import timm  # noqa: F401  # it takes image networks from there
     else:
         import rdmf_extract.pipeline  # noqa: F401
 
@@ -178,9 +181,11 @@ def _decode(order: Order, sampling: Sampling, ahead: Ahead) -> Measured:
 
 
 def _encode(order: Order, encoder: VideoEncoder, _: Ahead) -> Measured:
-    """As many batches as the files' rows fill, all of the same noise."""
-    from rdmf_extract.defaults import default_batch
+    """As many batches as the files' rows fill, all of the same noise, on the cores that the whole extraction has."""
+    from rdmf_extract.defaults import default_batch, encoder_lanes
 
+    if hasattr(encoder, "lanes"):
+        encoder.lanes = encoder_lanes(encoder)
     s, size = encoder.sampling, default_batch(encoder)
     shape = (min(size, order.rows), s.frames_per_window, s.crop, s.crop, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
