@@ -2,7 +2,7 @@
 
     python benchmarks/two_processes.py            two cores with nothing else to do, please
 
-A made-up cache of QVHighlights' shape (`rdmf bench`), batches of 32, RDMF with 16 moment queries in bfloat16, one thread
+A made-up cache of QVHighlights' shape (`rdmf bench`), batches of 32, RDMF with 16 moment queries in bfloat16, a thread
 a process; two processes are `torchrun --nproc-per-node 2 -m rdmf_pipelines.cli train`, whose losses and weights are
 those of one. Turns alternate; the first epoch of each run does not count. Times are those of the clock.
 """
