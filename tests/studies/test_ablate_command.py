@@ -414,3 +414,11 @@ def test_a_row_of_which_a_fold_is_missing_is_not_shown(place: Path, monkeypatch:
     monkeypatch.delenv("FAIL")
     assert rdmf(*study) == 0
     assert "| without IoU head | 1 |" in (place / "study/table.md").read_text()
+
+
+def test_where_no_row_is_whole_yet_the_page_says_what_is_missing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdmf_pipelines.studies.sheet.draw", draw)
+    monkeypatch.setenv("FAIL", "/fold2")
+    assert rdmf(*STUDY, "--seeds", "1", "--out", "study", "--jobs", 1) == 1
+    assert "full · fold2 · seed 0" in (place / "study/table.md").read_text()
+    assert (place / "study/plot.png").stat().st_size > 1000

@@ -29,10 +29,22 @@ def draw(results: Results, path: Path, extra: Sequence[Row] = ()) -> Path:
 
     rows = [row for row in results.rows() if row.seeds] + ([] if results.about["axis"] else list(extra))
     panels = [name for name in PANELS if any(name in means(row) for row in rows)]
-    figure = _sweep(results, rows, panels) if results.about["axis"] else _lanes(results, rows, panels)
+    if not panels:
+        figure = _nothing()
+    else:
+        figure = _sweep(results, rows, panels) if results.about["axis"] else _lanes(results, rows, panels)
     FigureCanvasAgg(figure)
     write_atomically(path, lambda partial: figure.savefig(partial, dpi=130, format="png"))
     return path
+
+
+def _nothing() -> Any:
+    """The picture of a study of which no row was run on every fold yet."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 1.0), facecolor="white")
+    figure.text(0.5, 0.5, "no row is whole yet", ha="center", va="center", color=INK)
+    return figure
 
 
 def _by_seed(row: Row, metric: str) -> Any:
