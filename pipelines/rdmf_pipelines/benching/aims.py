@@ -102,7 +102,8 @@ def _traffic(sheet: Sheet) -> dict[str, list[str]]:
     field = "times the least traffic"
     out = {}
     for group, entries in _of(sheet, lambda e: field in e.more).items():
-        shares = {e.case: e.more[field] for e in entries}
+        several = len({e.name for e in entries}) > 1
+        shares = {f"{e.name}, {e.case}" if several else e.case: e.more[field] for e in entries}
         aim = f"at most {TRAFFIC_TIMES} times as long as copying the fewest bytes that must be moved"
         out[group] = [_said(aim, good=max(shares.values()) <= TRAFFIC_TIMES, told=_range(shares, "times"))]
     return out

@@ -20,7 +20,8 @@ def section(sheet: Sheet, name: str, *, below: Sequence[str] = ()) -> str:
     Args:
         below: paragraphs for under the tables, before the note.
     """
-    parts = [f"## {name[:1].upper()}{name[1:]}\n"]
+    where = f", on one {sheet.machine['device']}" if "device" in sheet.machine else ""
+    parts = [f"## {name[:1].upper()}{name[1:]}{where}\n"]
     if name in sheet.about:
         parts.append(f"{sheet.about[name]}\n")
     parts += tables(sheet, name)

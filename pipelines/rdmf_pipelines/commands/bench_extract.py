@@ -74,7 +74,7 @@ def bench_extract(
     from rdmf_pipelines.benching.extraction import ExtractionBench
     from rdmf_pipelines.benching.selected_decoding import measure_selection
 
-    sheet = Sheet(typed("bench", "extract"), machine())
+    sheet = Sheet(typed("bench", "extract"), machine(device))
     with tempfile.TemporaryDirectory(prefix="rdmf-bench-") as folder:
         if not named:
             tell("rendering videos")
