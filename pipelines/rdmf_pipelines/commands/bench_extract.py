@@ -31,7 +31,7 @@ def bench_extract(
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     no_selection: Annotated[
         bool,
-        typer.Option("--no-selection", help="Leave out what decoding costs by how often rows look: no encoder's matter."),
+        typer.Option("--no-selection", help="Leave out what decoding costs by how often rows look."),
     ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     against: Annotated[
