@@ -45,6 +45,14 @@ def test_frames_are_the_same_as_without_a_process(clips):
             assert same_frames(list(process.events(clips[name])), list(read(clips[name], DENSE)))
 
 
+def test_a_decoder_that_does_not_load_is_no_files_fault(clips):
+    """A broken installation: the files are tried again by the next run, and the reason is told."""
+    with DecoderProcess(SAMPLING, module="no_such_decoder") as process:
+        with pytest.raises(DecodeError, match=r"ended with status 1\): .*No module named no_such_decoder") as raised:
+            list(process.events(clips["constant"], "pyav"))
+        assert raised.value.passing
+
+
 def test_a_slow_listener_loses_no_frame(clips, monkeypatch):
     monkeypatch.setattr(worker, "RING_BYTES", 2 * 48 * 48 * 3)  # two slots
     dense = Sampling(10.0, 1.0, 1.0, 10, 64, 48)

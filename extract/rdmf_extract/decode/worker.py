@@ -129,13 +129,14 @@ class DecoderProcess:
         if self._videos >= RECYCLE_AFTER:
             self.kill()
         child = self._child or self._start()
-        connection, settled = child.connection, False
+        connection, settled, ready = child.connection, False, self._videos > 0
         self._videos += 1
         try:
             if self._videos == 1:
                 decord = resolved(policy, self.sampling) in (DECORD_FIRST, "decord")
                 child.begin(self._ring, self.sampling.crop, decord=decord)
                 self._wait_until_ready(connection)
+                ready = True
             connection.send(Request(path.absolute(), self.sampling, policy, self.min_recovered))
             for message in self._messages(connection):
                 kind = message[0]
@@ -155,7 +156,7 @@ class DecoderProcess:
                     settled = True
                     raise DecodeError(message[1], passing=message[2])
         except (EOFError, OSError) as error:
-            raise self._epitaph() from error
+            raise self._epitaph(ready=ready) from error
         finally:
             if not settled:  # crashed, timed out, or the caller stopped listening half-way
                 self.kill()
@@ -193,8 +194,11 @@ class DecoderProcess:
         self._child, self._videos = child, 0
         return child
 
-    def _epitaph(self) -> _ProcessLostError:
-        """Why the process is gone: its exit status and the last thing it wrote."""
+    def _epitaph(self, *, ready: bool) -> _ProcessLostError:
+        """Why the process is gone: its exit status and the last thing it wrote.
+
+        No file is to blame for one that was never ready: a decoder that does not load here.
+        """
         assert self._child is not None
         log = self._child.log
         try:
@@ -206,4 +210,4 @@ class DecoderProcess:
         lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         reason = f"the decoder crashed ({how})" + (f": {lines[-1]}" if lines else "")
-        return _ProcessLostError(reason, passing=-status in FROM_OUTSIDE)
+        return _ProcessLostError(reason, passing=not ready or -status in FROM_OUTSIDE)

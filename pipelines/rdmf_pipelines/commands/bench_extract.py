@@ -29,9 +29,10 @@ def bench_extract(
     workers: Annotated[int, typer.Option(min=1, help="Decoder processes.")] = 1,
     device: Annotated[str, typer.Option(help="Where the network runs, in every way: cpu, cuda:0, ...")] = "cpu",
     turns: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
-    selection: Annotated[
-        bool, typer.Option(help="Also measure what decoding costs by how often rows look, which no encoder touches.")
-    ] = True,
+    no_selection: Annotated[
+        bool,
+        typer.Option("--no-selection", help="Leave out what decoding costs by how often rows look."),
+    ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     against: Annotated[
         Path | None, typer.Option(help="Figures of an earlier run (its --json), to compare with.")
@@ -91,7 +92,7 @@ def bench_extract(
             tell=tell,
         )
         bench.measure()
-        if selection:
+        if not no_selection:
             measure_selection(sheet, named, turns=1 if quick else turns, tell=tell)
     if json is not None:
         sheet.save(json)
