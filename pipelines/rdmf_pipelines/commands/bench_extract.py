@@ -71,10 +71,12 @@ def bench_extract(
     def tell(said: str) -> None:
         print(f"  {said}", file=sys.stderr, flush=True)
 
+    from rdmf_extract.encoders.compute import choose_device
     from rdmf_pipelines.benching.extraction import ExtractionBench
     from rdmf_pipelines.benching.selected_decoding import measure_selection
 
-    sheet = Sheet(typed("bench", "extract"), machine(device))
+    where = device if device == "cpu" else str(choose_device(device))
+    sheet = Sheet(typed("bench", "extract"), machine(where))
     with tempfile.TemporaryDirectory(prefix="rdmf-bench-") as folder:
         if not named:
             tell("rendering videos")
