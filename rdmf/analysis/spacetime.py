@@ -141,8 +141,6 @@ def single_steps(
     walls: Walls | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The two fields before the first step and after each of N, every one (B, L, d)."""
-    import dataclasses
-
     once = dataclasses.replace(block.config, steps=1)
     videos, texts = [video], [text]
     for _ in range(block.config.steps):

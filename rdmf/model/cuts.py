@@ -19,6 +19,16 @@ DENSE = 128
 FAR = 8
 
 
+def inflow(field: Tensor, share: Tensor, distance: int) -> Tensor:
+    """What the differences from the clips `distance` before and after bring to each clip, (B, L, d) to the same.
+
+    Args:
+        share: (B, L - distance), bool or in [0, 1]: how much of the flow gets from clip i to clip i + distance.
+    """
+    flux = (field[:, distance:] - field[:, :-distance]) * share[..., None].to(field.dtype)
+    return nn.functional.pad(flux, (0, 0, 0, distance)) - nn.functional.pad(flux, (0, 0, distance, 0))
+
+
 class Walls:
     """What stands between the clips of each video.
 
@@ -43,7 +53,8 @@ class Walls:
         if field.shape[1] <= DENSE:
             found = torch.einsum("bgij,bjgn->bign", self._matrix(scales).to(field.dtype), parts)
         else:
-            found = torch.stack([self._reach(part, 2**g) for g, part in enumerate(parts.unbind(2))], 2)
+            reaches = [inflow(part, self.through(2**g), 2**g) for g, part in enumerate(parts.unbind(2))]
+            found = torch.stack(reaches, 2)
         return found.reshape(field.shape)
 
     def _matrix(self, scales: int) -> Tensor:
@@ -59,10 +70,6 @@ class Walls:
         leaves = nn.functional.pad(share, (0, distance)) + nn.functional.pad(share, (distance, 0))
         enters = torch.diag_embed(share, offset=distance)
         return enters + enters.transpose(1, 2) - torch.diag_embed(leaves)
-
-    def _reach(self, field: Tensor, distance: int) -> Tensor:
-        flux = (field[:, distance:] - field[:, :-distance]) * self.through(distance)[..., None].to(field.dtype)
-        return nn.functional.pad(flux, (0, 0, 0, distance)) - nn.functional.pad(flux, (0, 0, distance, 0))
 
     def openness(self) -> Tensor:
         """What gets from each clip to those 1, ..., FAR before and after it, (B, L, 2 FAR); 0 beyond the ends.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdmf.model.cuts import Walls
+from rdmf.model.cuts import Walls, inflow
 from rdmf.model.diffusion import bounded, unbounded
 from rdmf.model.fused import gray_scott_steps
 from rdmf.model.kernels import chosen
@@ -51,9 +51,7 @@ def spread(field: Tensor, mask: Tensor, scales: int) -> Tensor:
 def _reach(field: Tensor, mask: Tensor, distance: int) -> Tensor:
     if distance >= field.shape[1]:
         return torch.zeros_like(field)
-    both = (mask[:, distance:] & mask[:, :-distance])[..., None].to(field.dtype)
-    flux = (field[:, distance:] - field[:, :-distance]) * both
-    return nn.functional.pad(flux, (0, 0, 0, distance)) - nn.functional.pad(flux, (0, 0, distance, 0))
+    return inflow(field, mask[:, distance:] & mask[:, :-distance], distance)
 
 
 def gray_scott(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -122,6 +123,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.index)
 
+    @functools.cached_property
+    def longest(self) -> tuple[int, int]:
+        """The most clips and the most tokens of any query."""
+        clips, tokens, _ = self.sizes.max(0).tolist()
+        return clips, tokens
+
     def shape(self, which: Tensor, multiple: int = 0, *, halved: bool = False) -> Shape:
         """Clips, tokens and windows of the longest of the queries `which` (B,), on the host.
 
@@ -134,7 +141,7 @@ class Split:
         # Where any query has windows, so has every batch: which losses there are does not change from batch to batch.
         most = self.windows.shape[1]
         if halved:
-            clips, words, _ = self.sizes.max(0).tolist()
+            clips, words = self.longest
             return _halved(length, clips), _halved(tokens, words), most
         if not multiple:
             return length, tokens, max(windows, min(most, 1))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from rdmf.config import Config, load_config
-from rdmf.files import read_json, write_atomically
-from rdmf.model import Grounder, build_model
+from rdmf.model import build_model
 from rdmf.model.base import describe
 from rdmf.model.batch import moved
 from rdmf.predict import predict_split_arrays
-from rdmf.run import fit, load_run, run_header
+from rdmf.run import run_header
 from rdmf.store import Cache, InputError, open_cache
-from rdmf.train.checkpoint import load_resume, save_resume, save_weights, write_json
-from rdmf.train.curves import draw_curves
+from rdmf.train.checkpoint import load_resume
 from rdmf.train.data import Split, load_rows
 from rdmf.train.distributed import Ranks, join
 from rdmf.train.monitor import monitor_scores
@@ -30,56 +26,12 @@ from rdmf.train.pool import pooled
 from rdmf.train.precision import precision
 from rdmf.train.progress import Progress
 from rdmf.train.recorded import RecordedStep
+from rdmf.train.run_directory import claim, refuse_other_run, summarise, write_epoch, write_history
 from rdmf.train.schedule import Average, rate_at
+from rdmf.train.state import State
 from rdmf.train.step import Step, bucket_size, recorded_on
 
 Ints = NDArray[np.int64]
-
-
-@dataclass
-class State:
-    """Everything about a training run that changes; saved whole after every epoch."""
-
-    model: Grounder
-    optimizer: torch.optim.Optimizer
-    average: Average | None
-    epoch: int = 0
-    step: int = 0
-    best: float = -1.0
-    best_epoch: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """The weights that are evaluated and saved: the running average where there is one."""
-        return self.average.values if self.average else self.model.state_dict()
-
-    def save(self, path: Path) -> None:
-        save_resume(
-            path,
-            {
-                "model": self.model.state_dict(),
-                "optimizer": _portable(self.optimizer.state_dict()),
-                "average": (self.average.values, self.average.steps) if self.average else None,
-                "counters": [self.epoch, self.step, self.best, self.best_epoch, self.seconds],
-                "history": json.dumps(self.history),
-            },
-        )
-
-    def load(self, saved: dict[str, Any], path: Path) -> None:
-        """Go on from what `load_resume` read from `path`."""
-        fit(self.model, saved["model"], path)
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if self.average and saved["average"]:
-            self.average.load(*saved["average"])
-        self.epoch, self.step, self.best, self.best_epoch, self.seconds = saved["counters"]
-        self.history = json.loads(saved["history"])
-
-
-def _portable(optimizer: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state without what belongs to recorded steps, so that any device can go on with it."""
-    groups = [{**group, "lr": float(group["lr"]), "capturable": False} for group in optimizer["param_groups"]]
-    return {**optimizer, "param_groups": groups}
 
 
 def train(
@@ -120,7 +72,7 @@ def train(
             device = ranks.device(config.train.device)
             saved = run_header(config, cache, features, preset=preset, seed=seed)
             if ranks.first:
-                _refuse_other_run(out, saved, resume)
+                refuse_other_run(out, saved, resume)
             rows = load_rows(pooled(cache, config.data.pool), residence(cache, device, config))
             shape = {"max_tokens": config.data.max_tokens, "pool": config.data.pool}
             data = Split.load(cache, learn, device=rows[0].device, **shape, rows=rows)
@@ -129,7 +81,7 @@ def train(
         ranks.refuse_differences((saved["fingerprint"], saved["config"], seed, learn.tolist()), "cache and settings")
     with ranks.together():
         if ranks.first:
-            _claim(out, saved)
+            claim(out, saved)
             if resume and (out / "resume.pt").is_file():
                 going_on = load_resume(out / "resume.pt")
     going_on = ranks.tell(going_on)
@@ -151,7 +103,7 @@ def train(
         progress.close()
         with ranks.together():
             if ranks.first:
-                _summarise(state, config, out, seed, data, held)
+                summarise(state, config, out, seed, data, held)
     return out
 
 
@@ -233,7 +185,7 @@ def _run_epochs(
         recorded = RecordedStep(step, data, bucket=config.train.bucket)
     with ranks.together():
         if ranks.first:
-            _write_history(out, state.history)
+            write_history(out, state.history)
     while state.epoch < (stop_after or train_config.epochs):
         if _out_of_patience(state, config, held):
             break
@@ -273,18 +225,8 @@ def _run_epochs(
         )
         with ranks.together():
             if ranks.first:
-                _write_epoch(state, out, better=better)
+                write_epoch(state, out, better=better)
         progress.epoch(state.epoch, loss, scores, best=better and bool(scores), rate=len(data) / max(spent, 1e-9))
-
-
-def _write_epoch(state: State, out: Path, *, better: bool) -> None:
-    # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
-    about = {"epoch": str(state.epoch)}
-    save_weights(out / "last.safetensors", state.weights(), about)
-    if better:
-        save_weights(out / "best.safetensors", state.weights(), about)
-    state.save(out / "resume.pt")
-    _write_history(out, state.history)
 
 
 def _one_epoch(
@@ -335,67 +277,3 @@ def _finite(means: dict[str, float], state: State, config: Config) -> tuple[floa
 def _out_of_patience(state: State, config: Config, held: Split | None) -> bool:
     patience = config.train.patience
     return bool(held and patience and state.epoch - state.best_epoch >= patience and state.epoch > 0)
-
-
-def _refuse_other_run(out: Path, saved: dict[str, Any], resume: bool) -> None:
-    """Refuse to overwrite another run, or to resume one made otherwise."""
-    existing = out / "config.json"
-    if resume and existing.is_file():
-        old = read_json(existing)
-        if not isinstance(old, dict):
-            raise InputError(f"{existing}: damaged, cannot resume from it; choose another --out")
-        if isinstance(old.get("config"), dict):
-            # A run of an older rdmf lacks the settings that came since; it was made with their defaults.
-            old["config"] = Config.of_run(old["config"], where=str(existing)).to_dict()
-        for key in ("config", "seed", "fingerprint", "video_dim", "text_dim"):
-            if old.get(key) != saved[key]:
-                what = _first_difference(old.get(key), saved[key], key)
-                raise InputError(f"cannot resume {out}: {what}; resume with the settings it was started with")
-    elif not resume and existing.exists():
-        raise InputError(f"{out} already holds a run; go on with --resume, or choose another --out")
-
-
-def _claim(out: Path, saved: dict[str, Any]) -> None:
-    """Make the run directory, once everything else is known to be usable; sweep up what a killed run was writing."""
-    try:
-        write_json(out / "config.json", saved)
-        for partial in out.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write the run directory {out}: {error.strerror}") from None
-
-
-def _first_difference(old: Any, new: Any, name: str) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), f"{name}.{key}")
-    return f"{name} was {old!r}, now {new!r}"
-
-
-def _write_history(out: Path, history: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(h) + "\n" for h in history)
-    write_atomically(out / "metrics.jsonl", lambda p: p.write_text(text, encoding="utf-8"))
-
-
-def _summarise(state: State, config: Config, out: Path, seed: int, data: Split, held: Split | None) -> None:
-    best = next((h for h in state.history if h["epoch"] == state.best_epoch), None)
-    write_json(
-        out / "summary.json",
-        {
-            "epochs": state.epoch,
-            "best_epoch": state.best_epoch,
-            "holdout": (best or {}).get("scores", {}),
-            "monitor": config.train.monitor if held else "last epoch",
-            "train_queries": len(data),
-            "holdout_queries": len(held) if held else 0,
-            "seconds": round(state.seconds, 1),
-            "samples_per_second": float(np.median([h["samples_per_second"] for h in state.history]))
-            if state.history
-            else 0.0,
-            "seed": seed,
-        },
-    )
-    if state.history:
-        draw_curves(state.history, out / "curves.png")
-        load_run(out)  # what was written must read back before it is called done

@@ -21,13 +21,50 @@ from rdmf_pipelines.studies.synthetic import SMALL
 from rdmf_pipelines.studies.synthetic import write_synthetic_cache as make_cache
 from rdmf_pipelines.studies.worker import serve
 
-__all__ = ["FAKE_JOB", "MACHINE", "TINY", "fake_run", "make_cache"]
+__all__ = [
+    "FAKE_JOB",
+    "FOLDS",
+    "MACHINE",
+    "ONE",
+    "SMALL_RUN",
+    "STUDY",
+    "TINY",
+    "TWO",
+    "fake_run",
+    "make_cache",
+    "ran",
+    "rdmf",
+]
 
 #: As small as a model can be.
 TINY: dict[str, Any] = {**SMALL, "decoder.queries": 24, "decoder.runs": 2, "decoder.levels": [0.0, -1.0], "lr": 3e-3}
 MACHINE = {"processor": "an abacus", "cores": 1, "gpu": None, "torch": "2", "python": "3"}
 #: Takes the place of `rdmf_pipelines.studies.runner.COMMAND`.
 FAKE_JOB = [sys.executable, __file__]
+FOLDS = ("--features", "fold1.h5", "--features", "fold2.h5")
+SMALL_RUN = ("--set", "model.hidden=16", "--set", "epochs=2", "--set", "train.device=cpu")
+ONE = ("ablate", "--features", "fold1.h5", "--table", "components", "--row", "full", *SMALL_RUN, "--seeds", "1")
+TWO = (*ONE, "--row", "without IoU head")
+#: 2 rows, 2 folds.
+STUDY = ("ablate", *FOLDS, "--table", "components", "--row", "full", "--row", "without IoU head", *SMALL_RUN)
+
+
+def rdmf(*arguments: object) -> int:
+    """The exit code of a command line."""
+    import pytest  # not where this file takes a worker's place
+
+    from rdmf_pipelines.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def ran(place: Path) -> list[list[str]]:
+    """(folder, GPU, threads, process) of each job that was run."""
+    diary = place / "diary"
+    return [line.split("|") for line in diary.read_text().splitlines()] if diary.exists() else []
 
 
 def fake_run(

@@ -6,63 +6,16 @@ import csv
 import json
 import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from studies_samples import FAKE_JOB, fake_run, make_cache
+from studies_samples import FOLDS, ONE, SMALL_RUN, STUDY, TWO, fake_run, make_cache, ran, rdmf
 
-from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies import job, runner
 from rdmf_pipelines.studies.figure import draw
 from rdmf_pipelines.studies.results import Results
 from rdmf_pipelines.studies.scoring import METRICS
-
-REAL_WORKER = runner.COMMAND
-FOLDS = ("--features", "fold1.h5", "--features", "fold2.h5")
-SMALL = ("--set", "model.hidden=16", "--set", "epochs=2", "--set", "train.device=cpu")
-ONE = ("ablate", "--features", "fold1.h5", "--table", "components", "--row", "full", *SMALL, "--seeds", "1")
-TWO = (*ONE, "--row", "without IoU head")
-#: 2 rows, 2 folds.
-STUDY = ("ablate", *FOLDS, "--table", "components", "--row", "full", "--row", "without IoU head", *SMALL)
-
-
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("caches")
-    for i in (1, 2):
-        make_cache(folder / f"fold{i}.h5", train=4, test=4, seed=i)
-    return folder
-
-
-@pytest.fixture
-def place(caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the two caches, where jobs are done without training."""
-    for path in caches.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "COMMAND", FAKE_JOB)
-    monkeypatch.setattr(runner, "LOOK", 0.02)
-    monkeypatch.setattr("rdmf_pipelines.studies.sheet.draw", lambda *_: None)  # a second each
-    monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
-    return tmp_path
-
-
-def rdmf(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def ran(place: Path) -> list[list[str]]:
-    """(folder, GPU, threads, process) of each job that was run."""
-    diary = place / "diary"
-    return [line.split("|") for line in diary.read_text().splitlines()] if diary.exists() else []
 
 
 def test_a_study_from_beginning_to_end(
@@ -115,101 +68,6 @@ def test_a_study_from_beginning_to_end(
     assert (place / "study/table.md").read_text() == page
 
 
-def test_a_failed_job_is_named_and_stops_no_other(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FAIL", "without-iou-head")
-    study = (*TWO, "--out", "study")
-    assert rdmf(*study, "--jobs", 1) == 1
-    said = capsys.readouterr()
-    assert "failed: without IoU head · fold1 · seed 0: without-iou-head went wrong (exit code 2, " in said.err
-    assert len(ran(place)) == 2
-    page = (place / "study/table.md").read_text()
-    assert "**Incomplete: 1 of 2 runs are missing** (without IoU head · fold1 · seed 0)" in page
-    # The next time it is all that is run.
-    monkeypatch.delenv("FAIL")
-    assert rdmf(*study) == 0
-    assert len(ran(place)) == 3
-    assert "Incomplete" not in (place / "study/table.md").read_text()
-
-
-def test_stopped_by_a_signal_it_leaves_no_process_and_goes_on(place: Path, caches: Path) -> None:
-    environment = {**os.environ, "HANG": "60", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    start = f"from rdmf_pipelines.studies import runner; runner.COMMAND = {FAKE_JOB!r}\n"
-    # A shell starts background jobs with the signal ignored, and children inherit that: CI may well be one.
-    start += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    start += "from rdmf_pipelines.cli import main; import sys; main(sys.argv[1:])"
-    arguments = [*STUDY, "--seeds", "1", "--jobs", "2", "--out", "study"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", start, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    waited = time.monotonic()
-    while len(ran(place)) < 2 and time.monotonic() - waited < 120:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"stopped: 0 of 4 runs are done; the same command goes on" in out
-    assert b"Traceback" not in err
-    alive = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(place / "study") not in alive
-    assert "studies_samples.py study/" not in alive
-    # What the stopped ones left is no hindrance.
-    assert rdmf(*ONE, "--out", "study") == 0
-
-
-def test_jobs_are_spread_over_gpus_and_cores(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("HANG", "0.3")
-    assert rdmf(*TWO, "--set", "train.device=auto", "--out", "study") == 0
-    assert {gpu for _, gpu, *_ in ran(place)} == {"4", "7"}
-    assert {threads for *_, threads, _ in ran(place)} == {"1"}
-
-
-def test_processes_live_on_and_one_that_dies_costs_its_job_alone(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DIE", "full/fold1")
-    study = (*STUDY, "--seeds", "2", "--out", "study")
-    assert rdmf(*study, "--jobs", 1) == 1
-    said = capsys.readouterr().err
-    assert said.count("failed: ") == 2
-    assert "failed: full · fold1 · seed 0: RuntimeError: full/fold1 broke the device (exit code 1, " in said
-    processes = [process for *_, process in ran(place)]
-    assert len(processes) == 8
-    # Two of eight jobs ended their process; all others found one that was there, or the one that took its place.
-    assert len(set(processes)) == 3
-    assert "Traceback" in (place / "study/runs/full/fold1/seed-0/log.txt").read_text()
-    monkeypatch.delenv("DIE")
-    assert rdmf(*study) == 0
-    assert len(ran(place)) == 10
-
-
-def test_a_run_after_another_in_one_process_is_the_same_bit_for_bit(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "COMMAND", REAL_WORKER)
-    rows = ("--row", "full", "--row", "cross-attention-instead-of-rd")
-    tiny = ("--set", "decoder.layers=1", "--jobs", 1, "--seeds", 1)
-    table = ("ablate", "--features", "fold1.h5", "--table", "components", *SMALL)
-    assert rdmf(*table, *rows, *tiny, "--out", "a/one") == 0
-    assert rdmf(*table, *rows[2:], *tiny, "--out", "b/one") == 0
-    second, alone = (place / x / "one/runs/cross-attention-instead-of-rd/fold1/seed-0" for x in "ab")
-    assert (second / "best.safetensors").read_bytes() == (alone / "best.safetensors").read_bytes()
-    one, other = (np.load(path / "scores-test.npz") for path in (second, alone))
-    for name in ("decoder", "reading"):
-        np.testing.assert_array_equal(one[name], other[name])
-
-
-def test_a_process_that_cannot_start_is_named(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(runner, "COMMAND", [sys.executable, "-c", "raise SystemExit('error: no such torch')"])
-    assert rdmf(*ONE, "--out", "study") == 1
-    assert "failed: full · fold1 · seed 0: no such torch (exit code 1, " in capsys.readouterr().err
-
-
 def test_seconds_on_a_gpu_stand_beside_those_on_a_cpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rdmf(*TWO, "--jobs", 1, "--out", "study") == 0
     page = (place / "study/table.md").read_text()
@@ -235,7 +93,7 @@ def test_what_was_made_otherwise_is_refused_until_redone(place: Path, capsys: py
     assert "seed-0 was made otherwise: train.lr was" in said
     assert "now 0.5" in said
     other = ("--table", "kinetics", "--row", "f-0.04-k-0.06")
-    assert rdmf("ablate", "--features", "fold1.h5", *SMALL, *other, "--seeds", "1", "--out", "study") == 2
+    assert rdmf("ablate", "--features", "fold1.h5", *SMALL_RUN, *other, "--seeds", "1", "--out", "study") == 2
     assert "study holds the table components" in capsys.readouterr().err
     assert rdmf(*changed, "--redo") == 0
     assert len(ran(place)) == 2
@@ -249,7 +107,7 @@ def test_what_was_made_otherwise_is_refused_until_redone(place: Path, capsys: py
 def test_runs_of_another_study_beside_it_are_taken_over(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ("--features", "fold1.h5", *SMALL, "--seeds", "1")
+    common = ("--features", "fold1.h5", *SMALL_RUN, "--seeds", "1")
     monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "c0de")
     assert rdmf("ablate", *common, "--table", "components", "--row", "full", "--out", "all/one") == 0
     assert rdmf("ablate", *common, "--table", "rd-steps", "--row", "n-5", "--row", "n-1", "--out", "all/two") == 0
@@ -266,7 +124,7 @@ def test_runs_of_another_study_beside_it_are_taken_over(
 def test_rows_that_are_the_same_under_the_settings_are_run_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rdmf("ablate", *FOLDS, "--table", "components", *SMALL, "--set", "decoder.votes=0", "--dry-run") == 0
+    assert rdmf("ablate", *FOLDS, "--table", "components", *SMALL_RUN, "--set", "decoder.votes=0", "--dry-run") == 0
     printed = capsys.readouterr().out
     assert "left out: without votes, which is the same as full" in printed
     assert "without-votes" not in printed
@@ -394,7 +252,7 @@ def test_a_study_can_be_compared_like_any_runs(place: Path, capsys: pytest.Captu
 
 
 def test_settings_of_rdmf_alone_do_not_make_a_published_models_runs_others(place: Path) -> None:
-    models = ("ablate", "--features", "fold1.h5", *SMALL, "--table", "models", "--seeds", "1", "--out", "study")
+    models = ("ablate", "--features", "fold1.h5", *SMALL_RUN, "--table", "models", "--seeds", "1", "--out", "study")
     assert rdmf(*models, "--row", "univtg") == 0
     changed = ("--set", "model.centred=true", "--set", "loss.vote=0.5")
     assert rdmf(*models, "--row", "univtg", *changed) == 0

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from studies_samples import FAKE_JOB, make_cache
+from planned_studies import README, SETTINGS, furnish, write_plan
+from studies_samples import rdmf
 
-from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies import runner
 from rdmf_pipelines.studies.layout import as_values
 from rdmf_pipelines.studies.page import BEGIN, END, verdict
@@ -24,91 +19,15 @@ from rdmf_pipelines.studies.rules import Rule
 from rdmf_pipelines.studies.scoring import METRICS
 
 REAL_JOB = runner.COMMAND
-SETTINGS = {"model.hidden": 16, "train.epochs": 1, "train.device": "cpu"}
-README = f"# Mine\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n"
 
-
-def rdmf(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def write_plan(place: Path, **changes: object) -> Path:
-    study = {"title": "Made up", "set": SETTINGS, "seeds": 1}
-    models = {**study, "out": "all/models", "features": ["fold1.h5", "fold2.h5"], "table": "models", "headline": True}
-    steps = {**study, "out": "all/steps", "features": ["fold1.h5"], "table": "rd-steps", "rows": ["n-1", "n-5"]}
-    plan = {
-        "files": {"all/rule.json": "python make_rule.py"},
-        "studies": [{**models, "rows": ["rdmf", "qd-detr"]}, steps],
-        "rules": ["all/rule.json"],
-        "notes": "notes.md",
-        "out": "docs/results.md",
-        "readme": "README.md",
-        **changes,
-    }
-    path = place / "plan.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in plan.items() if value is not None}))
-    return path
-
-
-@pytest.fixture(scope="module")
-def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("folds")
-    for i in (1, 2):
-        make_cache(folder / f"fold{i}.h5", train=4, test=4, seed=i)
-    return folder
-
-
-def furnish(place: Path, folds: Path) -> None:
-    """A folder with two caches, a README, notes, and a script that scores a rule."""
-    for path in folds.iterdir():
-        (place / path.name).symlink_to(path)
-    (place / "README.md").write_text(README)
-    (place / "notes.md").write_text("## What did not help\n\nWishing | hoping <b>hard</b>.\n")
-    rule: dict[str, Any] = {"label": "rule", "about": "a coin", "command": "python make_rule.py", "folds": {}}
-    for i in (1, 2):
-        qids = [f"{i}-{q}" for q in range(8, 16)]
-        rule["folds"][f"fold{i}"] = {"qid": qids, "metrics": {name: [0.9] * 8 for name in ("R1@0.5", "mIoU")}}
-    (place / "all").mkdir()
-    script = f"from pathlib import Path\nPath('all/rule.json').write_text({json.dumps(rule)!r})\n"
-    (place / "make_rule.py").write_text(script)
-
-
-@pytest.fixture(autouse=True)
-def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "COMMAND", FAKE_JOB)
-    monkeypatch.setattr(runner, "LOOK", 0.02)
+pytestmark = pytest.mark.usefixtures("without_training")
 
 
 @pytest.fixture
-def place(folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    furnish(tmp_path, folds)
+def place(caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    furnish(tmp_path, caches)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def finished(folds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Such a folder in which the whole plan was run and reported, and what was printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    furnish(folder, folds)
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.chdir(folder)
-        patch.setattr(runner, "COMMAND", FAKE_JOB)
-        patch.setattr(runner, "LOOK", 0.02)
-        write_plan(folder)
-        assert rdmf("report", "--plan", "plan.yaml", "--run") == 0
-    return folder, printed.getvalue()
-
-
-@pytest.fixture
-def measured(finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be spoilt."""
-    shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
-    monkeypatch.chdir(tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def test_one_command_makes_everything(
@@ -193,58 +112,6 @@ def test_what_two_studies_of_a_plan_share_is_run_once(
     one, two = Results.load(place / "all/full"), Results.load(place / "all/steps")
     np.testing.assert_array_equal(one.decoder[0], two.decoder[two.labels.index("N = 5")])
     assert not one.missing + two.missing
-
-
-def test_a_page_is_made_anew_of_what_stands_beside_it(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = measured
-    files = {path: path.read_bytes() for path in (place / "docs").rglob("*") if path.is_file()}
-    assert {path.name for path in files} >= {"models.npz", "models.json", "models.csv", "rule.json"}
-    shutil.rmtree(place / "all")
-    for cache in place.glob("*.h5"):
-        cache.unlink()
-    (place / "README.md").write_text(README)
-    assert rdmf("report", "--plan", "plan.yaml") == 0
-    assert {path: path.read_bytes() for path in (place / "docs").rglob("*") if path.is_file()} == files
-    assert "| **rdmf** |" in (place / "README.md").read_text()
-
-
-def test_runs_beside_the_page_count_as_done(
-    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = measured
-    monkeypatch.setenv("DIARY", str(place / "diary"))
-    page = (place / "docs/results.md").read_text()
-    gone = place / "all/models/runs/qd-detr/fold2/seed-0"
-    before = np.load(gone / "scores-test.npz")
-    shutil.rmtree(place / "all")
-    assert rdmf("report", "--plan", "plan.yaml", "--run") == 0
-    assert "6 finished runs out of docs/results (--from-scratch leaves them out)" in capsys.readouterr().out
-    assert not (place / "diary").exists()
-    assert (place / "docs/results.md").read_text() == page
-    after = np.load(gone / "scores-test.npz")
-    assert set(after) == set(before)
-    for name in before:
-        np.testing.assert_array_equal(after[name], before[name])
-
-    # Another setting, other features: they are other runs.
-    shutil.rmtree(place / "all/steps")
-    plan = yaml.safe_load((place / "plan.yaml").read_text())
-    plan["studies"][1]["set"] = {**SETTINGS, "train.lr": 0.25}
-    (place / "other.yaml").write_text(yaml.safe_dump(plan))
-    assert rdmf("report", "--plan", "other.yaml", "--run", "--jobs", 1) == 0
-    assert len((place / "diary").read_text().splitlines()) == 2
-    shutil.rmtree(place / "all/models")
-    (place / "fold1.h5").unlink()
-    make_cache(place / "fold1.h5", train=4, test=4, seed=9)
-    assert rdmf("report", "--plan", "other.yaml", "--run", "--jobs", 1) == 2
-    assert "fold1.h5 has changed since" in capsys.readouterr().err
-    shutil.rmtree(place / "all/steps")
-    assert rdmf("report", "--plan", "other.yaml", "--run", "--jobs", 1, "--partial") == 0
-    assert len((place / "diary").read_text().splitlines()) == 2 + 2 + 2
-    # All of it once more.
-    shutil.rmtree(place / "all")
-    assert rdmf("report", "--plan", "other.yaml", "--run", "--from-scratch", "--jobs", 1, "--partial") == 0
-    assert len((place / "diary").read_text().splitlines()) == 6 + 6
 
 
 def test_rows_and_seeds_of_the_plan_that_a_study_was_made_without_are_named() -> None:
@@ -398,15 +265,3 @@ def test_a_readme_without_marks_is_refused_before_anything_is_written(
         assert (place / "README.md").read_text() == text
     assert not (place / "docs/results.md").exists()
     assert rdmf("report", "--plan", plan, "--readme", "nowhere.md") == 2
-
-
-def test_damaged_results_are_named(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place, plan = measured, measured / "plan.yaml"
-    (place / "all/models/per-query.npz").write_bytes(b"cut")
-    assert rdmf("report", "--plan", plan) == 2
-    assert "all/models: its results are damaged" in capsys.readouterr().err
-    # The same command as ever mends it, without training.
-    assert rdmf("report", "--plan", plan, "--run") == 0
-    (place / "rule.json").write_text("{}")
-    assert rdmf("report", "--plan", plan, "--rule", "rule.json") == 2
-    assert "rule.json: not the scores of a rule" in capsys.readouterr().err

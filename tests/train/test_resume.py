@@ -26,6 +26,7 @@ import torch
 import rdmf.files as files
 import rdmf.train.loop as loop
 import rdmf.train.losses as losses
+import rdmf.train.state as state
 torch.set_num_threads(1)
 features, out, overrides, where, call = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], int(sys.argv[5])
 calls = 0
@@ -42,7 +43,7 @@ def dying(function):
 if where == "batch":
     losses.total_loss = dying(losses.total_loss)
 elif where == "resume state":
-    loop.save_resume = dying(loop.save_resume)
+    state.save_resume = dying(state.save_resume)
 elif where == "file":
     files.os.fsync = dying(os.fsync)
 loop.train(features, out, overrides=overrides, quiet=True)

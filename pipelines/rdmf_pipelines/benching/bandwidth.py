@@ -8,7 +8,9 @@ read. `rdmf bench --only reaction` times the calls.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,12 +48,10 @@ def measure(bench: Bench) -> None:
             case = f"{' x '.join(map(str, size))}, {str(dtype).removeprefix('torch.')}"
             bench.tell(f"{GROUP}: {case}")
             for name, work in ways(size, dtype, bench.device).items():
-                taken = launches(work)
-                bench_entry = entry(GROUP, case, name, taken)
+                told = entry(GROUP, case, name, launches(work))
                 fields = LEAST[name.split(", one scale")[0].removesuffix(" (Euler)")]
-                least = fields * size[0] * size[1] * size[2] * dtype.itemsize
-                more = {TRAFFIC: bench_entry.seconds * speed / least}
-                bench.add(entry(GROUP, case, name, taken, more=more))
+                least = fields * math.prod(size) * dtype.itemsize
+                bench.add(replace(told, more={TRAFFIC: told.seconds * speed / least}))
 
 
 def ways(size: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> dict[str, Work]:
@@ -86,14 +86,12 @@ def ways(size: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -
         given = states[i % len(states)][0], gradients[i % len(gradients)][0]
         return triton_heat.backward(given[0], rates[0, 0], lengths, given[1], K)
 
-    some = functools.partial
+    found: dict[str, Work] = {}
+    for said, scales, euler in (("", SCALES, False), (", one scale", 1, False), (" (Euler)", SCALES, True)):
+        found[f"reaction{said}"] = functools.partial(forward, scales=scales, euler=euler)
+        found[f"reaction, backward{said}"] = functools.partial(backward, scales=scales, euler=euler)
     return {
-        "reaction": some(forward, scales=SCALES, euler=False),
-        "reaction, backward": some(backward, scales=SCALES, euler=False),
-        "reaction, one scale": some(forward, scales=1, euler=False),
-        "reaction, backward, one scale": some(backward, scales=1, euler=False),
-        "reaction (Euler)": some(forward, scales=SCALES, euler=True),
-        "reaction, backward (Euler)": some(backward, scales=SCALES, euler=True),
+        **found,
         "diffusion": heat,
         "diffusion, backward": heat_back,
     }

@@ -54,10 +54,6 @@ class ExtractionBench:
 
     def measure(self) -> None:
         """Everything, encoder by encoder."""
-        if self.device != "cpu":
-            from rdmf_extract.encoders.compute import choose_device
-
-            choose_device(self.device)
         # What cannot be had is refused now. On the CPU: a GPU belongs to the processes that are measured.
         built = {name: build(name, self.fps, "cpu") for name in self.encoders}
         for name, encoder in built.items():

@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -119,8 +120,9 @@ def _one(bench: Bench, label: str, config: Config, split: Split, speed: float) -
 
     taken[RECORDED] = [_timed(bench, ten) / 10 for _ in range(turns)]
     for name, seconds in taken.items():
-        more = {RATE: size / entry(GROUP, label, name, seconds).seconds}
-        bench.add(entry(GROUP, label, name, seconds, more=more | ({OPERATIONS: count} if name == RECORDED else {})))
+        told = entry(GROUP, label, name, seconds)
+        more = {RATE: size / told.seconds} | ({OPERATIONS: count} if name == RECORDED else {})
+        bench.add(replace(told, more=more))
     bench.add(entry(GROUP, label, BUSY, [sum(kinds.values())]))
     stepping = Stepping(config, split, device=bench.device, wait=bench.wait, clock=time.perf_counter)
     bench.add(entry(GROUP, label, FLOOR, [stepping.products() / speed]))

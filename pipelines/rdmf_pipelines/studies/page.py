@@ -77,11 +77,11 @@ class Page:
         """The page as Markdown; `folder` holds its pictures."""
         parts = [
             "# Results\n",
-            f"Written by `{self.made_by}` from measured runs; not edited by hand. Percent throughout. Every model "
-            "runs on the same feature caches, in the same trainer, under the same evaluation. *Read off* means: the "
-            "moments are the maximum-sum runs of that model's saliency above a level chosen on its training split, in "
-            "place of its decoder's. *Query-blind* is one window for every query, *text-only* one for each sentence, "
-            "both chosen on the training split.\n",
+            f"`{self.made_by}` makes this page, of measured runs; it is not edited by hand. Percent throughout. Every "
+            "model runs on the same feature caches, in the same trainer, under the same evaluation. *Read off* means: "
+            "the moments are the maximum-sum runs of that model's saliency above a level chosen on its training split, "
+            "in place of its decoder's. *Query-blind* is one window for every query, *text-only* one for each "
+            "sentence, both chosen on the training split.\n",
             *self._incomplete(),
         ]
         for section in self.sections:
