@@ -32,6 +32,7 @@ def summarise(system: System, *, clips: int, sentences: Sequence[str] = ()) -> d
     fusion = system.config.fusion
     return {
         "clips": clips,
+        "cuts": bool(system.config.model.cuts),
         "settings": {
             name: getattr(fusion, name)
             for name in ("kind", "integrator", "step_size", "steps", "video", "order", "kinetics", "scales")

@@ -15,6 +15,11 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     Every number is from the summary; nothing is measured here.
     """
     out = [_smoothing(summary)]
+    if summary["cuts"]:
+        out.append(
+            "Cuts hold the flow back (model.cuts): the waves here are those of a stretch without cuts, a shot. "
+            "Through a cut less flows, never more, so that what bounds a step holds there as well."
+        )
     if not summary["blocks"]:
         out.append("There is no reaction: fusion.kind is cross-attention, and only temporal diffusion acts along time.")
     for block in summary["blocks"]:

@@ -25,6 +25,8 @@ def inflow(field: Tensor, share: Tensor, distance: int) -> Tensor:
     Args:
         share: (B, L - distance), bool or in [0, 1]: how much of the flow gets from clip i to clip i + distance.
     """
+    if distance >= field.shape[1]:
+        return torch.zeros_like(field)  # nothing is that far away
     flux = (field[:, distance:] - field[:, :-distance]) * share[..., None].to(field.dtype)
     return nn.functional.pad(flux, (0, 0, 0, distance)) - nn.functional.pad(flux, (0, 0, distance, 0))
 

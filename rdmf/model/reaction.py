@@ -49,8 +49,6 @@ def spread(field: Tensor, mask: Tensor, scales: int) -> Tensor:
 
 
 def _reach(field: Tensor, mask: Tensor, distance: int) -> Tensor:
-    if distance >= field.shape[1]:
-        return torch.zeros_like(field)
     return inflow(field, mask[:, distance:] & mask[:, :-distance], distance)
 
 

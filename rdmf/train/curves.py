@@ -17,14 +17,16 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     epochs = [h["epoch"] for h in history]
     for name in history[0]["losses"]:
         left.plot(epochs, [h["losses"].get(name) for h in history], label=name, linewidth=1.4)
     left.set(xlabel="epoch", ylabel="loss (unweighted)", title="training losses", yscale="log")
-    left.legend(frameon=False, fontsize=8)
+    # Beside the lines: there are up to ten, and no corner is free of them.
+    beside: dict[str, Any] = {"frameon": False, "fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    left.legend(**beside)
     scored = [h for h in history if h.get("scores")]
     names = [n for n in ("R1@0.5", "R1@0.7", "mIoU", "mAP", "saliency mAP") if scored and n in scored[-1]["scores"]]
     for name in names:
@@ -33,7 +35,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
         best = max(scored, key=lambda h: (h["monitored"], -h["epoch"]))
         right.axvline(best["epoch"], color="0.7", linestyle=":", linewidth=1)
         right.set(xlabel="epoch", ylabel="percent", title=f"hold-out (best: epoch {best['epoch']})", ylim=(0, 100))
-        right.legend(frameon=False, fontsize=8)
+        right.legend(**beside)
     else:
         right.axis("off")
         right.text(0.5, 0.5, "no hold-out: every training video was learnt from", ha="center", va="center", color="0.4")

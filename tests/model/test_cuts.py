@@ -40,6 +40,21 @@ def test_walls_stand_where_the_scene_changes_and_nowhere_else() -> None:
     assert Cuts(0.01)(video, mask).heights.max() == HIGHEST
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 12), st.integers(0, 2), st.integers(0, 99))
+def test_through_walls_less_flows_never_more(length: int, scale: int, seed: int) -> None:
+    """Every eigenvalue of the Laplacian lies between 0 and that without walls, so limits on a step hold with them."""
+    heights = 3 * torch.rand(1, length, generator=torch.Generator().manual_seed(seed)).double()
+    mask = torch.ones(1, length, dtype=torch.bool)
+    each = torch.eye(length).double()[None]  # every clip by itself, as channels
+    free, held = (Walls(h, mask).spread(each.repeat(1, 1, 2**scale), 2**scale) for h in (0 * heights, heights))
+    for group in range(2**scale):
+        part = slice(group * length, (group + 1) * length)
+        found, most = (torch.linalg.eigvalsh(-x[0][:, part]) for x in (held, free))
+        assert (found > -1e-9).all()
+        assert (found < most + 1e-9).all()
+
+
 def test_the_scale_is_learnt() -> None:
     cuts = Cuts(0.5)
     cuts(*two_scenes(3, 4)).through(2).sum().backward()

@@ -136,6 +136,13 @@ def test_a_run_tells_its_kinetics_for_every_sentence(tmp_path: Path) -> None:
     assert "it rains" in page
 
 
+def test_with_cuts_the_page_says_whose_waves_it_means(tmp_path: Path) -> None:
+    for cuts in ("0", "0.3"):
+        assert rdmf("--set", f"model.cuts={cuts}", "--out", tmp_path / cuts) == 0
+        assert ("those of a stretch without cuts" in (tmp_path / cuts / "analysis.md").read_text()) == (cuts != "0")
+        assert written(tmp_path / cuts)["cuts"] == (cuts != "0")
+
+
 def test_where_the_page_goes_by_itself(place: Path) -> None:
     assert rdmf("literal/best.safetensors", "--split", "train") == 0
     values = written(place / "literal" / "analysis")
