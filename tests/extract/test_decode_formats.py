@@ -47,7 +47,7 @@ def test_frame_times_agree_with_the_reference(truth):
         assert frames[0][1] == facts.rotation == expected["rotation"], path.name
 
 
-@pytest.mark.parametrize("policy", ["auto", "decord-first"])
+@pytest.mark.parametrize("policy", ["auto", pytest.param("decord-first", marks=pytest.mark.long)])
 def test_every_readable_file_gives_rows_and_the_sound_file_one_reason(truth, policy):
     """Through decoder processes, by the policy: what a user of `rdmf extract` gets."""
     failures = {}

@@ -66,7 +66,7 @@ WAYS = {
 
 
 @needs_kernel
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(sorted(WAYS)),
     st.lists(st.integers(0, 40), min_size=1, max_size=3),
@@ -92,12 +92,15 @@ def test_kernels_do_what_pytorch_does(
             out = WAYS[name](x, y, rate)
             asked = [x, y] if name == "sum" else [x]
             found.append([out.detach(), *torch.autograd.grad((out.float() * weight).sum(), asked)])
-    for ours, theirs in zip(*found):
+    # Where terms cancel, what rounding leaves is small beside the terms, not beside their sum.
+    inputs = (start[0].float().abs() + start[1].float().abs()) / (1 - rate)
+    through = 1.2 * weight.abs() / (1 - rate)  # GELU is nowhere steeper than 1.13
+    # Ours rounds once, plain code after each operation, up to three times; bfloat16 by 2^-8 at most.
+    share = 2e-6 if start[0].dtype == start[1].dtype == torch.float32 else 4 * 2.0**-8
+    for ours, theirs, terms in zip(*found, (inputs, through, through)):
         assert ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape
-        # Plain code rounds after each operation.
-        tolerance = 2e-6 if ours.dtype == torch.float32 == start[0].dtype else 2.0**-6
-        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * 2 / (1 - rate))
+        assert bool(((ours.float() - theirs.float()).abs() <= share * terms + 1e-6).all())
 
 
 @needs_kernel

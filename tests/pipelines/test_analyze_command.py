@@ -17,6 +17,7 @@ from rdmf.run import load_run, run_header
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, open_cache, write_cache
 from rdmf.train.checkpoint import save_weights, write_json
 from rdmf_extract.encoders import registry
+from rdmf_pipelines.analysis import style
 from rdmf_pipelines.analysis.scene import find
 from rdmf_pipelines.cli import main
 
@@ -80,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def standing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setattr(style, "DOTS_PER_INCH", 25)  # most of a command's seconds are dots
 
 
 def rdmf(*arguments: object) -> int:

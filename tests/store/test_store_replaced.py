@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,30 +14,40 @@ import store_samples as samples
 
 from rdmf.store import InputError, PartWriter, merge, open_cache
 
-#: Opens both caches again and again, reads all there is in them, and checks that what it sees is one state, not two.
-READER = """
-import sys, time
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="readers are forked, which this system cannot")
+
+#: So many processes open both caches again and again, read all there is in them, and check that what they see is one
+#: state, not two. They are forked from one that has everything imported and nothing open.
+READERS = """
+import multiprocessing, sys, time
 from pathlib import Path
 import numpy as np
 from rdmf.store import open_cache
-places, stop = [Path(name) for name in sys.argv[2:]], Path(sys.argv[1])
-seen, turns = set(), 0
-print("ready", flush=True)
-while not stop.exists() or turns == 0:
-    for place in places:
-        with open_cache(place) as cache:
-            mark = cache.provenance.notes["state"]
-            assert len(cache.vids) == cache.n_videos == 3 + mark % 4
-            assert all(f"-{mark}-" in vid for vid in cache.vids), (mark, list(cache.vids))
-            time.sleep(0.001 * (turns % 3))
-            rows = np.concatenate([cache.video(i)[0] for i in range(cache.n_videos)])
-            assert (rows == mark).all(), (mark, rows)
-            assert len(cache.query_records()) == cache.n_videos
-            assert (cache.video_rows() == mark).all()
-            assert len(cache.texts) == 1 and cache.text(0).shape == (2, 5)
-        seen.add(mark)
-    turns += 1
-print(turns, len(seen))
+readers, pause, stop, *places = int(sys.argv[1]), float(sys.argv[2]), *map(Path, sys.argv[3:])
+
+def read(_):
+    seen, turns = set(), 0
+    while not stop.exists() or turns == 0:
+        for place in places:
+            with open_cache(place) as cache:
+                mark = cache.provenance.notes["state"]
+                assert len(cache.vids) == cache.n_videos == 3 + mark % 4
+                assert all(f"-{mark}-" in vid for vid in cache.vids), (mark, list(cache.vids))
+                time.sleep(pause * (turns % 3))
+                rows = np.concatenate([cache.video(i)[0] for i in range(cache.n_videos)])
+                assert (rows == mark).all(), (mark, rows)
+                assert len(cache.query_records()) == cache.n_videos
+                assert (cache.video_rows() == mark).all()
+                assert len(cache.texts) == 1 and cache.text(0).shape == (2, 5)
+            seen.add(mark)
+        turns += 1
+    return turns, len(seen)
+
+with multiprocessing.get_context("fork").Pool(readers) as pool:
+    told = pool.map_async(read, range(readers), chunksize=1)
+    print("ready", flush=True)
+    for turns, states in told.get():
+        print(turns, states)
 """
 
 
@@ -53,10 +64,11 @@ def state(path: Path, mark: int) -> Path:
     return writer.path
 
 
-def read_while_writing(home: Path, readers: int, states: int) -> list[tuple[int, int]]:
+def read_while_writing(home: Path, readers: int, states: int, pause: float = 0.001) -> list[tuple[int, int]]:
     """(turns, states seen) of each reader, while a file is replaced by its own kind and an index by a newer one.
 
-    The index gets new parts beside the old ones: a reader of the old index still needs those.
+    The index gets new parts beside the old ones: a reader of the old index still needs those. `pause` seconds, times 0
+    to 2, a reader holds a cache open: many readers that never pause would leave the writer no processor to run on.
     """
     stop, own, index = home / "stop", home / "own.h5", home / "index.h5"
 
@@ -65,34 +77,30 @@ def read_while_writing(home: Path, readers: int, states: int) -> list[tuple[int,
         merge([state(home / "parts" / f"{mark}.h5", mark)], index, self_contained=False)
 
     write(0)
-    command = [sys.executable, "-c", READER, str(stop), str(own), str(index)]
-    started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(readers)
-    ]
-    for process in started:
+    command = [sys.executable, "-c", READERS, str(readers), str(pause), str(stop), str(own), str(index)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    for mark in range(1, states):
-        write(mark)
-        merge([own], home / "merged.h5")  # beside it, out of what is being read
-        time.sleep(0.005)
-    stop.touch()
-    told = []
-    for process in started:
+        for mark in range(1, states):
+            write(mark)
+            merge([own], home / "merged.h5")  # beside it, out of what is being read
+            time.sleep(0.005)
+        stop.touch()
         out, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        told.append((int(out.split()[0]), int(out.split()[1])))
-    return told
+    assert process.returncode == 0, errors
+    return [(int(turns), int(seen)) for turns, seen in (line.split() for line in out.splitlines())]
 
 
+@needs_fork
 def test_processes_open_while_others_replace(tmp_path: Path) -> None:
     told = read_while_writing(tmp_path, readers=4, states=12)
     assert sum(seen for _, seen in told) > len(told)  # it did change under them
 
 
+@needs_fork
 @pytest.mark.long
 def test_fifty_processes_open_while_others_replace(tmp_path: Path) -> None:
-    told = read_while_writing(tmp_path, readers=50, states=40)
+    told = read_while_writing(tmp_path, readers=50, states=20, pause=0.1)
     assert len(told) == 50
     assert sum(turns for turns, _ in told) > 200
 

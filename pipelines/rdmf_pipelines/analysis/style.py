@@ -21,6 +21,7 @@ COLOURS = {
     REPELLING: "#b3261e",
     OVERSHOOT: "#7a3fb3",
 }
+DOTS_PER_INCH = 110
 SCALE_COLOURS = ("#3563c4", "#1a7f5a", "#d9731a", "#7a3fb3", "#b3261e", "#0b7285", "#8a6d00", "#5c5f66")
 
 
@@ -40,7 +41,7 @@ def save(figure: Figure, path: Path) -> None:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=110, format="png")
+        figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
 
 
 def bare(axis: Any, *, title: str, x: str, y: str) -> None:
