@@ -102,7 +102,7 @@ def test_a_cache_gets_back_the_precision_it_was_made_in(exact: Encoders, rounded
 def test_a_float16_cache_on_a_cpu_is_refused_in_one_line(exact: Encoders, stream: str) -> None:
     made = made_by(exact)
     getattr(made, stream)["precision"] = "float16"
-    with pytest.raises(InputError, match=f"the cache's {stream} features cannot be computed on device 'cpu': .*GPUs"):
+    with pytest.raises(InputError, match=f"{stream} features were computed in float16, which device 'cpu' has not"):
         encoders_from_provenance(made, "cpu")
 
 

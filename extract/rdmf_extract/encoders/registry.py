@@ -179,10 +179,16 @@ def _text_from_provenance(provenance: Provenance, device: str, text_encoder: str
 
 def _recorded_precision(made: dict[str, Any], device: str, stream: str) -> str:
     """The precision of a cache's features, where this device has it."""
+    from rdmf_extract.encoders.compute import choose_device, choose_precision
+
+    precision, chosen = precision_of(made), choose_device(device)
     try:
-        return _precision_on(device, precision_of(made))
+        return choose_precision(precision, chosen)
     except InputError as error:
-        raise InputError(f"the cache's {stream} features cannot be computed on device '{device}': {error}") from error
+        raise InputError(
+            f"the cache's {stream} features were computed in {precision}, which device '{chosen}' has not; use a GPU,"
+            " or go on in another precision with rdmf predict --allow-mismatch"
+        ) from error
 
 
 def _encoder_name(made: dict[str, Any], stream: str) -> str:
