@@ -181,7 +181,7 @@ def refuse_mismatch(run: Run, cache: Cache) -> None:
         fields = differing_fields(run.provenance, cache.provenance)
         raise InputError(
             f"{cache.path} was extracted otherwise than the features that {run.path} was trained on: "
-            f"{'; '.join(fields)}"
+            f"{'; '.join(fields)}; extract it again with the settings of that training"
         )
 
 

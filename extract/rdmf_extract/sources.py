@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rdmf.store import Cache, InputError, Provenance, differing_fields, open_cache
 from rdmf.store.layout import read_structure
-from rdmf_extract.decode.choice import remedy
+from rdmf_extract.remedy import remedy
 
 FAILED_FILES = "failed_files"  # note: what a failed video's file looked like, to see whether it changed since
 QUERIES_SHA256 = "queries_sha256"  # note: which annotations are attached
@@ -81,7 +81,7 @@ def read_known(path: Path, provenance: Provenance) -> Known:
     if fields:
         raise InputError(
             f"{path} was made with other settings ({'; '.join(fields)}, where 'there' is this run); "
-            + remedy(made.video, fields)
+            + remedy(made, fields)
         )
     return known
 

@@ -29,9 +29,9 @@ from rdmf.store import (
 )
 from rdmf.store.fingerprint import as_json
 from rdmf_extract.claims import Claims
-from rdmf_extract.decode.choice import remedy
 from rdmf_extract.finishing import Finisher
 from rdmf_extract.presence import Presence, Run, names_in
+from rdmf_extract.remedy import remedy
 from rdmf_extract.sources import FAILED_FILES, DamagedError, Known, read_known
 
 Finish = Literal["made", "elsewhere", "damaged"]
@@ -238,10 +238,11 @@ class Workspace:
         for run in self.others():
             settings = run.facts.get("settings")
             if settings and run.facts.get("fingerprint") != fingerprint(self.provenance):
-                fields = differing_fields(Provenance(settings["video"], settings["text"]), self.provenance)
+                made = Provenance(settings["video"], settings["text"])
+                fields = differing_fields(made, self.provenance)
                 raise InputError(
                     f"{run} is making {self.out} with other settings ({'; '.join(fields)}, where 'there' is this "
-                    f"run); {remedy(settings['video'], fields)}"
+                    f"run); {remedy(made, fields)}"
                 )
 
     def _leave(self) -> None:

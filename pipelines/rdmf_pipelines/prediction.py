@@ -192,7 +192,7 @@ def _refuse_foreign(run: Run) -> None:
 
 
 def _nearest_encoders(video: dict[str, Any], text: dict[str, Any], device: str) -> tuple[VideoEncoder, TextEncoder]:
-    """The encoders of the recorded names and sampling, whatever weights and versions they have here."""
+    """The encoders of the recorded names and sampling, whatever weights, versions and precisions they have here."""
     from rdmf_extract.encoders.registry import build_text_encoder, build_video_encoder
 
     seeing = build_video_encoder(
@@ -204,8 +204,21 @@ def _nearest_encoders(video: dict[str, Any], text: dict[str, Any], device: str) 
         resolution=video.get("crop"),
         weights="random" if video.get("random_weights") else None,
         device=device,
+        precision=_nearest_precision(video, device),
     )
-    return seeing, build_text_encoder(str(text["encoder"]), device=device)
+    reading = build_text_encoder(str(text["encoder"]), device=device, precision=_nearest_precision(text, device))
+    return seeing, reading
+
+
+def _nearest_precision(made: dict[str, Any], device: str) -> str:
+    """The recorded one; the device's own where it has not that."""
+    from rdmf_extract.encoders.compute import choose_device, choose_precision
+    from rdmf_extract.encoders.precision import precision_of
+
+    try:
+        return choose_precision(precision_of(made), choose_device(device))
+    except InputError:
+        return "auto"
 
 
 def _as_stored(features: np.ndarray[Any, Any], made: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -19,6 +19,8 @@ from rdmf.store.records import Provenance
 
 _EXACT_INTEGERS = 2.0**53
 _ABSENT = object()
+#: Settings that are recorded only where they are not this: so caches made before there was a choice keep their names.
+_UNRECORDED = {"precision": "float32"}
 
 
 def as_json(value: Any, where: str) -> Any:
@@ -62,7 +64,7 @@ def differing_fields(a: Provenance, b: Provenance) -> list[str]:
     for name in [*here, *(name for name in there if name not in here)]:
         one, other = here.get(name, _ABSENT), there.get(name, _ABSENT)
         if _comparable(one) != _comparable(other):
-            lines.append(f"{name}: {_shown(one)} here, {_shown(other)} there")
+            lines.append(f"{name}: {_shown(name, one)} here, {_shown(name, other)} there")
     return lines
 
 
@@ -93,8 +95,9 @@ def _comparable(value: Any) -> str:
     return "absent" if value is _ABSENT else json.dumps(_numbers_unified(value), sort_keys=True)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is _ABSENT:
-        return "absent"
+        meant = _UNRECORDED.get(name.split(".")[-1])
+        return f"absent ({meant})" if meant else "absent"
     text = value if isinstance(value, str) and value else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -135,7 +135,10 @@ def _query_tables(plan: Plan, joined: Joined) -> tuple[Arrays, StringColumns]:
 def _check_same(cache: Cache, provenance: Provenance, first: Cache) -> None:
     if cache.fingerprint != fingerprint(provenance):
         fields = "; ".join(differing_fields(cache.provenance, provenance))
-        raise InputError(f"{cache.path} was made with other settings and cannot be merged in: {fields}")
+        raise InputError(
+            f"{cache.path} was made with other settings than the rest and cannot be merged in: {fields}; extract one "
+            "of them again with the other's settings"
+        )
     for what, one, other in (
         ("video features of width", cache.d_video, first.d_video),
         ("text features of width", cache.d_text, first.d_text),

@@ -98,6 +98,11 @@ def build_of_its_own(name: str, *, device: str) -> FakeVideoEncoder:
     return FakeVideoEncoder(device=device)
 
 
+def build_of_its_precision(name: str, *, device: str) -> FakeVideoEncoder:
+    """bfloat16 on GPUs, as "auto" has it, and nothing recorded on a CPU."""
+    return FakeVideoEncoder() if device == "cpu" else FakeVideoEncoder(precision="bfloat16")
+
+
 def build_fake_text(name: str, *, device: str) -> FakeTextEncoder:
     """A builder that other processes find by its name."""
     return FakeTextEncoder()

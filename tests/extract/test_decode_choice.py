@@ -9,10 +9,11 @@ import pytest
 from fakes import DENSE, SAMPLING, FakeTextEncoder, FakeVideoEncoder
 
 from rdmf.store import InputError, Provenance, QueryRecord, fingerprint, open_cache
-from rdmf_extract.decode.choice import FIELDS, policy_of, remedy, resolved
+from rdmf_extract.decode.choice import FIELDS, policy_of, resolved
 from rdmf_extract.decode.events import POLICIES
 from rdmf_extract.decode.policy import decoder_versions
 from rdmf_extract.pipeline import extract, extraction_provenance
+from rdmf_extract.remedy import remedy
 from rdmf_extract.sampling import Sampling
 
 
@@ -103,13 +104,23 @@ def test_a_cache_of_other_frames_is_refused_and_the_line_says_how_to_go_on(clips
         (["video.fps: 1 here, 2 there"], "use those settings, or name another file with --out"),
         (["video.sparse: absent here, pyav there", "video.fps: 1 here, 2 there"], "use those settings, or name"),
         (["video.pyav: 18.0.0 here, 18.1.0 there"], "use those settings, or name another file with --out"),
+        (
+            ["text.precision: bfloat16 here, absent (float32) there", "video.sparse: absent here, pyav there"],
+            "go on with --decoder decord-first --precision bfloat16, or name",
+        ),
+        (["video.precision: bfloat16 here, float16 there", "video.fps: 1 here, 2 there"], "use those settings, or"),
     ],
 )
-def test_a_decoder_is_named_only_where_it_mends_everything(differing, end):
-    assert remedy({"decoder": "auto"}, differing).startswith(end)
+def test_options_are_named_only_where_they_mend_everything(differing, end):
+    made = Provenance({"decoder": "auto", "precision": "bfloat16"}, {"precision": "bfloat16"})
+    assert remedy(made, differing).startswith(end)
+
+
+def test_no_precision_is_named_where_no_single_one_made_the_cache():
+    made = Provenance({"precision": "bfloat16"}, {})
+    assert remedy(made, ["video.precision: bfloat16 here, absent (float32) there"]).startswith("use those settings")
 
 
 def test_each_cache_names_its_own_decoder():
     for policy in POLICIES:
-        video = made(SAMPLING, policy).video
-        assert f"--decoder {policy}," in remedy(video, ["video.decoder: one here, another there"])
+        assert f"--decoder {policy}," in remedy(made(SAMPLING, policy), ["video.decoder: one here, another there"])

@@ -107,8 +107,18 @@ def test_an_encoder_that_cannot_be_built_is_one_clear_line():
 
 
 def test_devices_with_different_encoders_are_refused():
-    with pytest.raises(InputError, match="the encoder on cuda:1 is another one than on cuda:0"):
+    with pytest.raises(InputError, match=r"the encoder on cuda:1 is another one than on cuda:0: video\.\w+: "):
         EncoderProcesses(EncoderSpec.of(fakes.build_of_its_own, "fake"), ["cuda:0", "cuda:1"])
+
+
+def test_precisions_that_differ_by_device_are_refused_with_the_remedy():
+    """As "auto" gives them on a CPU and a GPU."""
+    with pytest.raises(InputError) as refused:
+        EncoderProcesses(EncoderSpec.of(fakes.build_of_its_precision, "fake"), ["cpu", "cuda:0"])
+    assert str(refused.value) == (
+        "the encoder on cuda:0 is another one than on cpu: video.precision: bfloat16 here, absent (float32) there; "
+        "name one for all of them with --precision"
+    )
 
 
 def test_an_extraction_on_two_devices_is_the_same_as_on_one(clips, tmp_path):

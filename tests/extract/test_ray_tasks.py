@@ -13,8 +13,9 @@ from fakes import SAMPLING, FakeVideoEncoder
 from rdmf.store import InputError
 from rdmf_extract.batches import EncodedVideo
 from rdmf_extract.decode.policy import MIN_RECOVERED, decoder_versions
-from rdmf_extract.encoders.spec import EncoderSpec
+from rdmf_extract.encoders.spec import EncoderFacts, EncoderSpec
 from rdmf_extract.engines import ray_tasks
+from rdmf_extract.engines.ray_encoders import RayEncoders
 from rdmf_extract.engines.ray_tasks import DecodeSettings, EncoderService, extract_video
 from rdmf_extract.pipeline import extract_one
 from rdmf_extract.pool import Undecodable
@@ -88,3 +89,16 @@ def test_sentences_are_encoded_by_the_same_service(service):
     assert features.shape == (2, 4)
     with pytest.raises(InputError, match="21 words"):
         service.encode_texts(["word " * 21])
+
+
+def test_nodes_that_differ_are_refused_and_the_line_says_in_what():
+    """GPUs of two generations, of which one has no bfloat16, say; nothing of the second is used."""
+    encoders = RayEncoders.__new__(RayEncoders)
+    encoders._first = (EncoderFacts.of(FakeVideoEncoder(precision="bfloat16")), decoder_versions(), [])
+    encoders._watched = {}
+    other = EncoderFacts.of(FakeVideoEncoder(precision="float16"))
+    with pytest.raises(InputError, match=r"video\.precision: float16 here, bfloat16 there; name one .* --precision"):
+        encoders._take_in(None, (other, decoder_versions(), []))
+    with pytest.raises(InputError, match="different decoders; install the same versions"):
+        encoders._take_in(None, (encoders._first[0], {}, []))
+    assert encoders.alive == []

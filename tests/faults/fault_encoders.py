@@ -49,6 +49,6 @@ def build_video_encoder(name: str, *, device: str, **_: Any) -> Stripes:
     return Stripes(device)
 
 
-def build_text_encoder(name: str, *, device: str) -> Letters:
+def build_text_encoder(name: str, *, device: str, **_: Any) -> Letters:
     """In place of `rdmf_extract.encoders.registry.build_text_encoder`."""
     return Letters()

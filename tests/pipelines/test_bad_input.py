@@ -199,6 +199,9 @@ CASES = {
             "mine.jsonl --video-encoder videoswin-t --weights nowhere.pth": "nowhere.pth",
             "mine.jsonl --video-encoder videoswin-t --weights random --fps 0": "fps must be a positive number",
             "mine.jsonl --decoder ffmpeg": "auto, pyav, decord-first, decord",
+            "mine.jsonl --video-encoder efficientnet-lite0 --precision half": "precision 'half' is unknown; use auto,",
+            "mine.jsonl --text-encoder minilm --precision half": "use auto, float32, bfloat16 or float16",
+            "mine.jsonl --video-encoder efficientnet-lite0 --precision float16 --device cpu": "float16 is for GPUs",
             "mine.jsonl --workers 0": "--workers",
             "mine.jsonl --timeout -1": "--timeout",
         }.items()
@@ -215,6 +218,7 @@ CASES = {
             "--video-features arrays --annotations empty.jsonl": "empty.jsonl is empty",
             "--video-features arrays --annotations asked_train.jsonl --clip-length 0": "--clip-length",
             "--video-features arrays --annotations asked_train.jsonl --equal-length trm": "error, trim, pad",
+            "--video-features arrays --annotations asked_train.jsonl --precision half": "--precision 'half' is unknown",
         }.items()
     },
 }

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from rdmf.store import open_cache
 from rdmf.store.errors import InputError
+from rdmf_extract.encoders.precision import recorded
 from rdmf_extract.sampling import Sampling
 from rdmf_pipelines.commands.extract import extract
 
@@ -62,7 +63,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[MeanColour]:
         return made[-1]
 
     monkeypatch.setattr("rdmf_extract.encoders.registry.build_video_encoder", build_video_encoder)
-    monkeypatch.setattr("rdmf_extract.encoders.registry.build_text_encoder", lambda name, device: Letters())
+    monkeypatch.setattr("rdmf_extract.encoders.registry.build_text_encoder", lambda name, **_: Letters())
     return made
 
 
@@ -150,6 +151,26 @@ def test_failures_are_listed_the_rest_is_done_and_a_second_run_does_only_what_is
     message = refused(*arguments, "--stride=2")
     assert "f/mine.h5 was made with other settings" in message
     assert "stride_seconds" in message
+
+
+def test_precision_reaches_both_encoders_and_another_one_is_refused_with_the_remedy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_text_encoder(name: str, *, device: str, precision: str) -> Letters:
+        letters = Letters()
+        letters.provenance |= recorded("float32" if precision == "auto" else precision)
+        return letters
+
+    monkeypatch.setattr("rdmf_extract.encoders.registry.build_text_encoder", build_text_encoder)
+    small = ("--video-encoder=efficientnet-lite0", "--resolution=32", "--device=cpu")
+    arguments = ("--manifest=fine_val.jsonl", "--videos=clips", *small)
+    result = run(*arguments, "--precision=bfloat16")
+    assert result.exit_code == 0, result.output
+    with open_cache("features/fine_val.h5") as cache:
+        assert cache.provenance.video["precision"] == cache.provenance.text["precision"] == "bfloat16"
+    message = refused(*arguments)
+    assert "video.precision: bfloat16 here, absent (float32) there; text.precision: bfloat16 here" in message
+    assert message.endswith("; go on with --precision bfloat16, or name another file with --out")
 
 
 def test_a_known_dataset_by_name(folder: Path, built: list[MeanColour]) -> None:

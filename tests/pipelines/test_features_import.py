@@ -31,6 +31,7 @@ class CountingTextEncoder:
     def __init__(self) -> None:
         self.provenance: dict[str, Any] = {"encoder": "counting", "dim": 4}
         self.asked: list[str] = []
+        self.precision = ""
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         self.asked += texts
@@ -40,7 +41,12 @@ class CountingTextEncoder:
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> CountingTextEncoder:
     made = CountingTextEncoder()
-    monkeypatch.setattr("rdmf_extract.encoders.registry.build_text_encoder", lambda name, device: made)
+
+    def build_text_encoder(name: str, *, device: str, precision: str) -> CountingTextEncoder:
+        made.precision = precision
+        return made
+
+    monkeypatch.setattr("rdmf_extract.encoders.registry.build_text_encoder", build_text_encoder)
     return made
 
 
@@ -87,8 +93,9 @@ def refused(files: Path, *extra: str, streams: tuple[str, ...] = ("slow",)) -> s
 
 
 def test_what_goes_in_comes_out(files: Path, encoder: CountingTextEncoder) -> None:
-    result = run(files, "--licence=CC BY 4.0")
+    result = run(files, "--licence=CC BY 4.0", "--precision=bfloat16")
     assert result.exit_code == 0, result.exception
+    assert encoder.precision == "bfloat16"
     assert encoder.asked == ["sentence 0", "sentence 1"]  # each distinct sentence once
     with open_cache(files / "out.h5") as cache:
         assert cache.vids == list(VIDS)

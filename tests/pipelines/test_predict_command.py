@@ -17,6 +17,7 @@ from rdmf.train import train
 from rdmf_extract.encoders import registry
 from rdmf_extract.pipeline import extraction_provenance
 from rdmf_extract.sampling import Sampling
+from rdmf_pipelines import prediction
 from rdmf_pipelines.cli import main
 from rdmf_pipelines.prediction import Predictor, sparkline
 
@@ -197,13 +198,19 @@ def test_where_the_extractor_cannot_be_rebuilt_its_nearest_is_used_only_on_reque
 
     monkeypatch.setattr(registry, "encoders_from_provenance", lost)
     monkeypatch.setattr(registry, "build_video_encoder", build)
-    monkeypatch.setattr(registry, "build_text_encoder", lambda name, device: LettersEncoder())
+    monkeypatch.setattr(registry, "build_text_encoder", lambda name, **_: LettersEncoder())
     with pytest.raises(InputError, match="other weights here"):
         Predictor(load_run(trained), device="cpu")
     predictor = Predictor(load_run(trained), device="cpu", allow_mismatch=True)
     assert len(predictor.mismatch) == 1
     assert "video.weights" in predictor.mismatch[0]
     assert (asked["name"], asked["window"], asked["resolution"]) == ("grey", 1.0, 32)
+    assert asked["precision"] == "float32"
+
+
+def test_the_nearest_encoder_computes_as_recorded_where_the_device_can() -> None:
+    assert prediction._nearest_precision({"precision": "bfloat16"}, "cpu") == "bfloat16"
+    assert prediction._nearest_precision({"precision": "float16"}, "cpu") == "auto"
 
 
 def test_a_run_on_imported_features_says_why_it_cannot_predict(

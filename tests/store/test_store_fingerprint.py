@@ -57,6 +57,11 @@ def test_differences_are_named() -> None:
     ]
 
 
+def test_a_precision_that_is_not_recorded_is_said_to_be_float32() -> None:
+    one, other = Provenance({"precision": "bfloat16"}, {}), Provenance({}, {})
+    assert differing_fields(one, other) == ["video.precision: bfloat16 here, absent (float32) there"]
+
+
 def test_long_values_are_cut() -> None:
     (line,) = differing_fields(Provenance({"weights": "a" * 500}, {}), Provenance({}, {}))
     assert len(line) < 120

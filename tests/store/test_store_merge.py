@@ -36,7 +36,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, self_contained: bool
     other = write_cache(tmp_path / "other.h5", other_settings(fps=4.0, crop=224), [samples.video("v", 1)], [], [])
     with pytest.raises(InputError) as caught:
         merge([one, other], tmp_path / "out.h5", self_contained=self_contained)
-    assert str(caught.value).endswith("video.fps: 4.0 here, 2.0 there; video.crop: 224 here, absent there")
+    assert ": video.fps: 4.0 here, 2.0 there; video.crop: 224 here, absent there; extract one" in str(caught.value)
     assert str(other) in str(caught.value)
     assert not (tmp_path / "out.h5").exists()
 

@@ -25,7 +25,8 @@ class VideoEncoder(Protocol):
         name: the registry's name, e.g. "videoswin-t".
         dim: length of a feature vector.
         sampling: which instants a window is made of and how large its frames are.
-        provenance: JSON values; everything that affects a feature, the sampling included.
+        provenance: JSON values; everything that affects a feature, the sampling included, and the precision where it is
+            not float32 (`rdmf_extract.encoders.precision.recorded`).
         source: where the weights were found, for people and for finding them again; not part of the provenance,
             because the same weights may lie elsewhere on the next machine.
     """
@@ -39,7 +40,7 @@ class VideoEncoder(Protocol):
     def encode(self, frames: Frames) -> Features:
         """(B, T, H, W, 3) uint8 RGB, already resized and cropped, to (B, dim) float32; rows do not affect each other.
 
-        T is `sampling.frames_per_window`, H and W are `sampling.crop`. On a GPU the network runs in half precision.
+        T is `sampling.frames_per_window`, H and W are `sampling.crop`.
 
         Raises:
             ValueError: another shape or dtype (a bug of the caller, not bad input).
@@ -53,7 +54,7 @@ class TextEncoder(Protocol):
         name: the registry's name, a Hugging Face model name, or the folder's name for a local model.
         dim: length of a token's feature vector.
         max_tokens: longest sentence in tokens, special tokens included.
-        provenance: JSON values; everything that affects a feature.
+        provenance: JSON values; everything that affects a feature, as `VideoEncoder`'s.
         source: where model and tokenizer were found (see `VideoEncoder.source`).
     """
 

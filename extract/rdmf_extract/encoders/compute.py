@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders.allocator import keep_freed_memory
 from rdmf_extract.encoders.base import Frames
+from rdmf_extract.encoders.precision import PRECISIONS
 from rdmf_extract.sampling import Sampling
 
 
@@ -36,12 +39,70 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def half_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to bfloat16 (float16 on older GPUs) on a GPU; nothing on a CPU, where it would be slower."""
+def choose_precision(precision: str, device: torch.device) -> str:
+    """ "auto" is bfloat16 on a GPU (float16 on older ones) and float32 on a CPU, where half of it would be slower.
+
+    The one place where this is decided: whatever records or compares a precision has the word that comes from here.
+
+    Returns:
+        "float32", "bfloat16" or "float16".
+
+    Raises:
+        InputError: an unknown word, or float16 on a CPU.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision '{precision}' is unknown; use {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if precision == "float16" and device.type == "cpu":
+        raise InputError("precision float16 is for GPUs; on a CPU use float32 or bfloat16")
+    if precision != "auto":
+        return precision
     if device.type != "cuda":
-        return nullcontext()
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.autocast("cuda", dtype=dtype)
+        return "float32"
+    with torch.cuda.device(device):  # what is asked next is asked of the current GPU
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which networks on `device` compute in a precision that `choose_precision` returned.
+
+    Weights stay float32. The half ones are autocast's; float32 on a GPU is float32 throughout, never TF32.
+    """
+    if precision != "float32":
+        return torch.autocast(device.type, dtype={"bfloat16": torch.bfloat16, "float16": torch.float16}[precision])
+    return _NO_TF32 if device.type == "cuda" else nullcontext()
+
+
+class _NoTF32:
+    """Convolutions and matrix products of float32 on GPUs without TF32, which keeps 10 bits of a number's 23.
+
+    PyTorch's switches hold for the whole process, in which several threads may be encoding (on Ray: frames and
+    sentences): the first to enter turns them, the last to leave turns them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = (True, "highest")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision())
+                torch.backends.cudnn.allow_tf32 = False
+                torch.set_float32_matmul_precision("highest")
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.backends.cudnn.allow_tf32 = self._before[0]
+                torch.set_float32_matmul_precision(self._before[1])
+
+
+_NO_TF32 = _NoTF32()
 
 
 def check_frames(frames: Frames, sampling: Sampling) -> None:

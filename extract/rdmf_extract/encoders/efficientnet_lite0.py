@@ -52,12 +52,13 @@ def renamed(tensors: dict[str, Tensor], names: list[str], *, where: str) -> dict
     return dict(zip(names, tensors.values(), strict=True))
 
 
-def build(*, weights: str | Path | None, device: str, **settings: Any) -> ImageEncoder:
+def build(*, weights: str | Path | None, device: str, precision: str = "auto", **settings: Any) -> ImageEncoder:
     """The encoder: 1280 numbers a row.
 
     Args:
         weights: a file in timm's or the package's naming; "random"; or None for the installed package's.
         device: "auto", "cpu", "cuda", ...
+        precision: one of `PRECISIONS`.
         settings: see `choose_sampling`.
 
     Raises:
@@ -86,4 +87,5 @@ def build(*, weights: str | Path | None, device: str, **settings: Any) -> ImageE
         weights=weights_name,
         source=source,
         device=device,
+        precision=precision,
     )

@@ -14,12 +14,13 @@ from rdmf_extract.encoders.text import HFTextEncoder
 _HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
-def build(name: str, *, device: str, known: Sequence[str] = ()) -> HFTextEncoder:
+def build(name: str, *, device: str, precision: str = "auto", known: Sequence[str] = ()) -> HFTextEncoder:
     """The encoder called `name`.
 
     Args:
         name: a folder with config, weights and tokenizer as `save_pretrained` writes them, or a model name.
         device: "auto", "cpu", "cuda", ...
+        precision: one of `PRECISIONS`.
         known: names to suggest from where `name` is not found.
 
     Raises:
@@ -29,7 +30,7 @@ def build(name: str, *, device: str, known: Sequence[str] = ()) -> HFTextEncoder
     folder = Path(name).expanduser() if name.startswith("~/") else Path(name)
     if folder.is_dir():
         resolved = folder.resolve()
-        return _load(resolved.name, str(resolved), source=str(resolved), device=device)
+        return _load(resolved.name, str(resolved), source=str(resolved), device=device, precision=precision)
     if not _HUB_NAME.fullmatch(name):
         raise InputError(
             f"text encoder '{name}': no such folder, nor a name that the Hugging Face Hub allows;"
@@ -37,14 +38,14 @@ def build(name: str, *, device: str, known: Sequence[str] = ()) -> HFTextEncoder
         )
     cached = _cached_folder(name)
     if cached is not None:
-        return _load(name, str(cached), source=str(cached), device=device)
+        return _load(name, str(cached), source=str(cached), device=device, precision=precision)
     _require_reachable(name, known)
-    return _load(name, name, source="Hugging Face Hub", device=device)
+    return _load(name, name, source="Hugging Face Hub", device=device, precision=precision)
 
 
-def _load(name: str, folder: str, *, source: str, device: str) -> HFTextEncoder:
+def _load(name: str, folder: str, *, source: str, device: str, precision: str) -> HFTextEncoder:
     try:
-        return HFTextEncoder(name, folder, source=source, device=device)
+        return HFTextEncoder(name, folder, source=source, device=device, precision=precision)
     except (OSError, ValueError, KeyError, ImportError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(

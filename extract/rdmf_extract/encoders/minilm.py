@@ -31,7 +31,7 @@ def packaged_folder() -> Path:
     )
 
 
-def build(*, device: str) -> HFTextEncoder:
+def build(*, device: str, precision: str = "auto") -> HFTextEncoder:
     """The encoder: 384 numbers a token. Raises InputError where the package is not installed."""
     folder = packaged_folder()
-    return HFTextEncoder(NAME, folder, source=str(folder), device=device, max_tokens=MAX_TOKENS)
+    return HFTextEncoder(NAME, folder, source=str(folder), device=device, precision=precision, max_tokens=MAX_TOKENS)

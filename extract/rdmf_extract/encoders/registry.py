@@ -10,6 +10,7 @@ from typing import Any
 from rdmf.store.errors import InputError
 from rdmf.store.records import Provenance
 from rdmf_extract.encoders.base import RandomWeightsWarning, TextEncoder, VideoEncoder
+from rdmf_extract.encoders.precision import precision_of
 
 VIDEO_ENCODERS = ("videoswin-t", "videoswin-s", "videoswin-b", "efficientnet-lite0", "timm:NAME")
 """What a user may choose; NAME stands for any timm model."""
@@ -29,6 +30,7 @@ def build_video_encoder(
     weights: str | Path | None = None,
     allow_random: bool = True,
     device: str = "auto",
+    precision: str = "auto",
 ) -> VideoEncoder:
     """The video encoder called `name`.
 
@@ -43,50 +45,66 @@ def build_video_encoder(
         allow_random: let VideoSwin, the default encoder, run on random weights (with a warning) where the published
             ones cannot be had. Other encoders never fall back: there is always efficientnet-lite0, which can be had.
         device: "auto" (the GPU if there is one), "cpu", "cuda", ...
+        precision: what the network computes in, one of `PRECISIONS`; "auto" is float32 on a CPU, bfloat16 on a GPU.
 
     Raises:
-        InputError: an unknown name (the nearest known is named), settings in conflict, or weights that are not to be
-            had or do not fit.
+        InputError: an unknown name (the nearest known is named), settings in conflict, weights that are not to be had
+            or do not fit, or a precision that is unknown or that the device has not.
     """
+    if name not in VIDEO_ENCODERS and not name.startswith("timm:"):
+        near = difflib.get_close_matches(name.lower(), VIDEO_ENCODERS, n=1, cutoff=0.3)
+        hint = f"the nearest known is '{near[0]}'" if near else "known are " + ", ".join(VIDEO_ENCODERS)
+        raise InputError(f"video encoder '{name}' is unknown; {hint}")
     settings: dict[str, Any] = {
         "fps": fps,
         "window": window,
         "stride": stride,
         "frames_per_window": frames_per_window,
         "resolution": resolution,
+        "device": device,
+        "precision": _precision_on(device, precision),
     }
-    if name.startswith("videoswin-") and name in VIDEO_ENCODERS:
+    if name.startswith("videoswin-"):
         from rdmf_extract.encoders import videoswin
 
-        return videoswin.build(name, weights=weights, allow_random=allow_random, device=device, **settings)
+        return videoswin.build(name, weights=weights, allow_random=allow_random, **settings)
     if name == "efficientnet-lite0":
         from rdmf_extract.encoders import efficientnet_lite0
 
-        return efficientnet_lite0.build(weights=weights, device=device, **settings)
-    if name.startswith("timm:"):
-        from rdmf_extract.encoders import timm_images
+        return efficientnet_lite0.build(weights=weights, **settings)
+    from rdmf_extract.encoders import timm_images
 
-        return timm_images.build(name, weights=weights, device=device, **settings)
-    near = difflib.get_close_matches(name.lower(), VIDEO_ENCODERS, n=1, cutoff=0.3)
-    hint = f"the nearest known is '{near[0]}'" if near else "known are " + ", ".join(VIDEO_ENCODERS)
-    raise InputError(f"video encoder '{name}' is unknown; {hint}")
+    return timm_images.build(name, weights=weights, **settings)
 
 
-def build_text_encoder(name: str, *, device: str = "auto") -> TextEncoder:
+def build_text_encoder(name: str, *, device: str = "auto", precision: str = "auto") -> TextEncoder:
     """The text encoder called `name`: "minilm", a Hugging Face model name, or a folder with such a model.
 
+    Args:
+        name: see above.
+        device, precision: see `build_video_encoder`.
+
     Raises:
-        InputError: the model is not to be had (what to do instead is said), or is none.
+        InputError: the model is not to be had (what to do instead is said), or is none; or a precision that is unknown
+            or that the device has not.
     """
     if not name.strip():
         raise InputError("text encoder '' is unknown; known are " + ", ".join(TEXT_ENCODERS))
+    precision = _precision_on(device, precision)
     if name == "minilm":
         from rdmf_extract.encoders import minilm
 
-        return minilm.build(device=device)
+        return minilm.build(device=device, precision=precision)
     from rdmf_extract.encoders import hub_text
 
-    return hub_text.build(name, device=device, known=TEXT_ENCODERS[:2])
+    return hub_text.build(name, device=device, precision=precision, known=TEXT_ENCODERS[:2])
+
+
+def _precision_on(device: str, precision: str) -> str:
+    """What `precision` means on `device`; a wrong word is refused here, before weights are read or downloaded."""
+    from rdmf_extract.encoders.compute import choose_device, choose_precision
+
+    return choose_precision(precision, choose_device(device))
 
 
 def encoders_from_provenance(
@@ -101,12 +119,14 @@ def encoders_from_provenance(
     Args:
         provenance: of the cache. Where its `notes` hold "video_weights" or "text_encoder" (the encoders' `source`)
             and such a path exists here, weights are taken from it.
-        device: see `build_video_encoder`.
+        device: see `build_video_encoder`. The encoders compute in the precision that the cache records, whatever the
+            device; in float32 where it records none (float32, or made by a GPU before there was a choice).
         weights: file of the video encoder's weights, where the cache was not made from published ones.
         text_encoder: folder of the text model, where it was not loaded by a public name.
 
     Raises:
-        InputError: an encoder cannot be built, or differs from the cache's in a field, which is named.
+        InputError: an encoder cannot be built, or differs from the cache's in a field, which is named; or the cache was
+            made in float16 and the device is a CPU.
     """
     return (
         _video_from_provenance(provenance, device, weights),
@@ -141,6 +161,7 @@ def _video_from_provenance(provenance: Provenance, device: str, weights: str | P
         weights=weights,
         allow_random=False,
         device=device,
+        precision=_recorded_precision(made, device, "video"),
     )
     _refuse_difference(encoder.provenance, made, "video", name)
     return encoder
@@ -150,10 +171,24 @@ def _text_from_provenance(provenance: Provenance, device: str, text_encoder: str
     made = provenance.text
     name = _encoder_name(made, "text")
     found = text_encoder or (None if name == "minilm" else _noted_path(provenance, "text_encoder")) or name
-    encoder = build_text_encoder(str(found), device=device)
+    encoder = build_text_encoder(str(found), device=device, precision=_recorded_precision(made, device, "text"))
     # A folder may be called otherwise on this machine; what is in it is compared by its hashes.
     _refuse_difference({**encoder.provenance, "encoder": name}, made, "text", name)
     return encoder
+
+
+def _recorded_precision(made: dict[str, Any], device: str, stream: str) -> str:
+    """The precision of a cache's features, where this device has it."""
+    from rdmf_extract.encoders.compute import choose_device, choose_precision
+
+    precision, chosen = precision_of(made), choose_device(device)
+    try:
+        return choose_precision(precision, chosen)
+    except InputError as error:
+        raise InputError(
+            f"the cache's {stream} features were computed in {precision}, which device '{chosen}' has not; use a GPU,"
+            " or go on in another precision with rdmf predict --allow-mismatch"
+        ) from error
 
 
 def _encoder_name(made: dict[str, Any], stream: str) -> str:

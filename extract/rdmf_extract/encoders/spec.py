@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rdmf.store import Provenance, differing_fields
 from rdmf_extract.encoders.base import VideoEncoder
+from rdmf_extract.encoders.precision import FIELD
 from rdmf_extract.sampling import Sampling
 
 
@@ -56,3 +58,11 @@ class EncoderFacts:
     def of(cls, encoder: VideoEncoder) -> EncoderFacts:
         """Of an encoder that runs here."""
         return cls(encoder.name, encoder.dim, encoder.sampling, encoder.provenance, encoder.source)
+
+
+def disagreement(one: EncoderFacts, other: EncoderFacts) -> str:
+    """How two encoders differ that were to be the same, and how to mend it, as the end of a sentence."""
+    fields = differing_fields(Provenance(one.provenance, {}), Provenance(other.provenance, {}))
+    if fields and all(line.startswith(f"video.{FIELD}:") for line in fields):
+        return f"{fields[0]}; name one for all of them with --precision"
+    return f"{'; '.join(fields)}; install the same versions and weights everywhere"

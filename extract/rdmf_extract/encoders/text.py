@@ -14,7 +14,8 @@ from torch import nn
 
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders.base import Features
-from rdmf_extract.encoders.compute import choose_device, half_precision
+from rdmf_extract.encoders.compute import choose_device, choose_precision, computing
+from rdmf_extract.encoders.precision import recorded
 from rdmf_extract.encoders.weights import tensors_sha256
 
 _TOKENS_AT_ONCE = 8192  # padded tokens a batch; bounds memory however long the sentences are
@@ -25,7 +26,14 @@ class HFTextEncoder:
     """The last hidden state of a transformer for every token; see `TextEncoder` for the attributes."""
 
     def __init__(
-        self, name: str, folder: str | Path, *, source: str, device: str, max_tokens: int | None = None
+        self,
+        name: str,
+        folder: str | Path,
+        *,
+        source: str,
+        device: str,
+        precision: str = "auto",
+        max_tokens: int | None = None,
     ) -> None:
         """Load model and tokenizer from a local folder, or by name from the cache or (if need be) the network.
 
@@ -34,16 +42,18 @@ class HFTextEncoder:
             folder: what Hugging Face calls `pretrained_model_name_or_path`.
             source: see `TextEncoder.source`.
             device: "auto", "cpu", "cuda", ...
+            precision: one of `PRECISIONS`.
             max_tokens: a limit below the model's own.
 
         Raises:
             OSError, ValueError: from transformers, where it cannot load the model or the tokenizer.
-            InputError: tensors missing from the weights, or no tokenizer to run.
+            InputError: tensors missing from the weights, no tokenizer to run, or a precision that the device has not.
         """
         from transformers import AutoModel, AutoTokenizer
 
         self.name, self.source = name, source
         self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
         local = Path(folder).is_dir()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
         with _quiet_loading():
@@ -68,6 +78,7 @@ class HFTextEncoder:
             "special_tokens": True,
             "layer": "last hidden state",
             "dim": self.dim,
+            **recorded(self.precision),
         }
 
     @torch.inference_mode()
@@ -100,7 +111,7 @@ class HFTextEncoder:
     def _encode_batch(self, tokens: list[list[int]]) -> list[Features]:
         padded = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt", verbose=False)
         ids, mask = padded["input_ids"].to(self.device), padded["attention_mask"].to(self.device)  # (B, M)
-        with half_precision(self.device):
+        with computing(self.precision, self.device):
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, M, dim)
         hidden, valid = hidden.float().cpu(), mask.bool().cpu()
         # A copy each, so that keeping one text does not keep its whole batch.

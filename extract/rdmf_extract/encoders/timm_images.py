@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download
 from rdmf_extract.encoders.base import Features, Frames
-from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision, whole_steps
+from rdmf_extract.encoders.compute import (
+    Normalise,
+    check_frames,
+    choose_device,
+    choose_precision,
+    computing,
+    whole_steps,
+)
+from rdmf_extract.encoders.precision import recorded
 from rdmf_extract.encoders.settings import choose_sampling
 from rdmf_extract.encoders.weights import RANDOM, fill_random, load_strictly, read_weights, tensors_sha256
 from rdmf_extract.sampling import Sampling
@@ -42,11 +50,13 @@ class ImageEncoder:
         weights: str,
         source: str,
         device: str,
+        precision: str = "auto",
     ) -> None:
         """`model` is a timm model whose classifier was reset; `weights` is their name for the provenance."""
         self.name, self.sampling, self.source = name, sampling, source
         self.dim = int(getattr(model, "head_hidden_size", None) or model.num_features)  # type: ignore[arg-type]
         self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
         sha256 = tensors_sha256(model.state_dict())
         self._model = model.eval().to(self.device).to(memory_format=torch.channels_last)
         self._normalise = Normalise(mean, std, self.device)
@@ -62,6 +72,7 @@ class ImageEncoder:
             "pooling": "the network's own over pixels, mean over the window's frames",
             "dim": self.dim,
             **sampling.as_dict(),
+            **recorded(self.precision),
         }
 
     def encode(self, frames: Frames) -> Features:
@@ -82,7 +93,7 @@ class ImageEncoder:
     def _step(self, step: tuple[Frames, int]) -> Tensor:
         """(step, H, W, 3) images, of which the first count, to (count, dim)."""
         images, count = step
-        with torch.inference_mode(), half_precision(self.device):
+        with torch.inference_mode(), computing(self.precision, self.device):
             batch = self._normalise(images).permute(0, 3, 1, 2)  # channels-last in memory
             return self._model(batch)[:count].float()
 
@@ -103,13 +114,16 @@ def image_sampling(resolution: int, crop_share: float) -> Sampling:
     )
 
 
-def build(name: str, *, weights: str | Path | None, device: str, **settings: Any) -> ImageEncoder:
+def build(
+    name: str, *, weights: str | Path | None, device: str, precision: str = "auto", **settings: Any
+) -> ImageEncoder:
     """`timm:NAME` with its ImageNet weights.
 
     Args:
         name: "timm:" and any name that timm knows, tag included or not.
         weights: a file of weights for that model; "random"; or None for timm's own, from the cache or the network.
         device: "auto", "cpu", "cuda", ...
+        precision: one of `PRECISIONS`.
         settings: see `choose_sampling`.
 
     Raises:
@@ -156,6 +170,7 @@ def build(name: str, *, weights: str | Path | None, device: str, **settings: Any
         weights=weights_name,
         source=source,
         device=device,
+        precision=precision,
     )
 
 

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders import download, swin_checkpoint
 from rdmf_extract.encoders.base import Features, Frames, RandomWeightsWarning
-from rdmf_extract.encoders.compute import Normalise, check_frames, choose_device, half_precision, whole_steps
+from rdmf_extract.encoders.compute import (
+    Normalise,
+    check_frames,
+    choose_device,
+    choose_precision,
+    computing,
+    whole_steps,
+)
+from rdmf_extract.encoders.precision import recorded
 from rdmf_extract.encoders.settings import choose_sampling
 from rdmf_extract.encoders.weights import RANDOM, fill_random, load_strictly, read_weights, tensors_sha256
 from rdmf_extract.sampling import Sampling
@@ -37,13 +45,22 @@ class VideoSwinEncoder:
     """One vector a window, the mean over all its space-time patches; see `VideoEncoder` for the attributes."""
 
     def __init__(
-        self, name: str, model: nn.Module, *, sampling: Sampling, weights: str, source: str, device: str
+        self,
+        name: str,
+        model: nn.Module,
+        *,
+        sampling: Sampling,
+        weights: str,
+        source: str,
+        device: str,
+        precision: str = "auto",
     ) -> None:
         """`model` is torchvision's network with its weights loaded; its classifier is taken off."""
         self.name, self.sampling, self.source = name, sampling, source
         self.dim = int(model.num_features)  # type: ignore[arg-type]
         model.head = nn.Identity()
         self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
         sha256 = tensors_sha256(model.state_dict())
         self._model = model.eval().to(self.device)
         self._normalise = Normalise(MEAN, STD, self.device)
@@ -57,6 +74,7 @@ class VideoSwinEncoder:
             "pooling": "mean over space and time after the last norm",
             "dim": self.dim,
             **sampling.as_dict(),
+            **recorded(self.precision),
         }
 
     @torch.inference_mode()
@@ -67,7 +85,7 @@ class VideoSwinEncoder:
         parts = []
         for part, count in whole_steps(frames, step):
             batch = self._normalise(part).permute(0, 4, 1, 2, 3)  # (b, 3, T, H, W)
-            with half_precision(self.device):
+            with computing(self.precision, self.device):
                 parts.append(self._model(batch)[:count].float())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)
@@ -75,7 +93,13 @@ class VideoSwinEncoder:
 
 
 def build(
-    name: str, *, weights: str | Path | None, allow_random: bool, device: str, **settings: Any
+    name: str,
+    *,
+    weights: str | Path | None,
+    allow_random: bool,
+    device: str,
+    precision: str = "auto",
+    **settings: Any,
 ) -> VideoSwinEncoder:
     """One of `NAMES`: 768 numbers a row for T and S, 1024 for B.
 
@@ -84,6 +108,7 @@ def build(
         weights: a file; "random"; or None for Kinetics-400 from the torch hub cache or the network.
         allow_random: fall back to random weights, with a `RandomWeightsWarning`, where None finds nothing.
         device: "auto", "cpu", "cuda", ...
+        precision: one of `PRECISIONS`.
         settings: see `choose_sampling`.
 
     Raises:
@@ -101,7 +126,9 @@ def build(
         fill_random(model)
     else:
         load_weights(model, tensors, where=f"weights '{source}'")
-    return VideoSwinEncoder(name, model, sampling=sampling, weights=weights_name, source=source, device=device)
+    return VideoSwinEncoder(
+        name, model, sampling=sampling, weights=weights_name, source=source, device=device, precision=precision
+    )
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], *, where: str) -> None:

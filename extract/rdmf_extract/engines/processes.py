@@ -12,7 +12,7 @@ from typing import Any
 from rdmf.store import InputError
 from rdmf_extract.batches import BatchEncoder
 from rdmf_extract.encoders.base import RandomWeightsWarning
-from rdmf_extract.encoders.spec import EncoderFacts, EncoderSpec
+from rdmf_extract.encoders.spec import EncoderFacts, EncoderSpec, disagreement
 from rdmf_extract.engines.encoder_process import EncoderLostError, EncoderProcess
 from rdmf_extract.engines.feeder import Feeder
 
@@ -85,7 +85,10 @@ class EncoderProcesses:
                 for message in warned:
                     warnings.warn(message, RandomWeightsWarning, stacklevel=4)
             elif facts.provenance != found[0].provenance:
-                raise InputError(f"the encoder on {process.device} is another one than on {self.devices[0]}")
+                raise InputError(
+                    f"the encoder on {process.device} is another one than on {self.devices[0]}: "
+                    + disagreement(facts, found[0])
+                )
             found.append(facts)
         return found[0]
 

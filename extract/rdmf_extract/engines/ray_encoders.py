@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rdmf.store import InputError
-from rdmf_extract.encoders.spec import EncoderFacts, EncoderSpec
+from rdmf_extract.encoders.spec import EncoderFacts, EncoderSpec, disagreement
 from rdmf_extract.engines.ray_tasks import EncoderService
 
 CALLS_AT_ONCE = 64  # more wait their turn in the actor
@@ -116,10 +116,12 @@ class RayEncoders:
 
     def _take_in(self, actor: Any, facts: tuple[EncoderFacts, dict[str, str], list[str]]) -> None:
         self._first = self._first or facts
-        if (facts[0].provenance, facts[1]) != (self._first[0].provenance, self._first[1]):
+        if facts[0].provenance != self._first[0].provenance:
             raise InputError(
-                "the nodes of the Ray cluster have different encoders or decoders; install the same versions on all"
+                f"the nodes of the Ray cluster have different encoders: {disagreement(facts[0], self._first[0])}"
             )
+        if facts[1] != self._first[1]:
+            raise InputError("the nodes of the Ray cluster have different decoders; install the same versions on all")
         self._deaths = 0
         self._watched[actor.stay.remote()] = actor
 

@@ -82,6 +82,13 @@ def extract(
             "'all': a process each.",
         ),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="What the networks compute in: auto (bfloat16 on a GPU, float16 on an older one, float32 on a CPU), "
+            "float32, bfloat16 or float16 (GPUs only). Features differ a little, and caches tell which."
+        ),
+    ] = "auto",
     shard: Annotated[
         str | None,
         typer.Option(
@@ -125,8 +132,9 @@ def extract(
         frames_per_window=frames_per_window,
         resolution=resolution,
         weights=weights,
+        precision=precision,
     )
-    reading = EncoderSpec.of(registry.build_text_encoder, text_encoder)
+    reading = EncoderSpec.of(registry.build_text_encoder, text_encoder, precision=precision)
     request = Request(seeing, reading, device=device, engine=engine, address=address, decoder=decoder, timeout=timeout)
     try:
         # Decoders load while the encoders do.

@@ -61,6 +61,13 @@ def import_(
     ] = None,
     licence: Annotated[str, typer.Option(help="Note on the features' licence, kept in the cache.")] = "",
     device: Annotated[str, typer.Option(help="Where the text encoder runs: auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="What the text encoder computes in: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16 or "
+            "float16 (GPUs only)."
+        ),
+    ] = "auto",
 ) -> None:
     """Turn a folder of npz or npy features and annotations into one cache.
 
@@ -86,6 +93,7 @@ def import_(
         saliency_clip_length_seconds=saliency_clip_length,
         licence=licence,
         device=device,
+        precision=precision,
     )
     summary, remarks = run_import(job)
     _print(summary, remarks)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rdmf.store.errors import InputError
 from rdmf.store.records import QueryRecord, TextRecord
+from rdmf_extract.encoders.precision import PRECISIONS
 from rdmf_pipelines.datasets.repairs import Repairs
 from rdmf_pipelines.importing.build import ENCODER, ImportSummary, build_cache
 from rdmf_pipelines.importing.queries import read_queries
@@ -36,9 +37,11 @@ class ImportJob:
     saliency_clip_length_seconds: float | None = None
     licence: str = ""
     device: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         check_choice("--split-names", self.split_names, ("word", "stem"))
+        check_choice("--precision", self.precision, PRECISIONS)
         for option, seconds in (
             ("--clip-length", self.clip_length_seconds),
             ("--saliency-clip-length", self.saliency_clip_length_seconds),
@@ -102,7 +105,7 @@ def _texts(job: ImportJob, queries: Sequence[QueryRecord]) -> tuple[list[TextRec
 
     from rdmf_extract.encoders.registry import build_text_encoder
 
-    encoder = build_text_encoder(job.text_encoder, device=job.device)
+    encoder = build_text_encoder(job.text_encoder, device=job.device, precision=job.precision)
     sentences = list(dict.fromkeys(query.text for query in queries))
     records = []
     for start in range(0, len(sentences), TEXTS_A_BATCH):
