@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdmf_pipelines.benching.extraction import AGAINST, PARTS, of_the_longer
+from rdmf_pipelines.benching.extraction import AGAINST, PARTS, of_the_cores, of_the_longer
 from rdmf_pipelines.benching.extraction_process import DECODE, ENCODE, FILE_BY_FILE, WHOLE, Measured, build
 from rdmf_pipelines.benching.file_by_file import extract_file_by_file
 from rdmf_pipelines.benching.process_tree import memory_bytes, process_bytes, tree
@@ -44,6 +44,7 @@ def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     assert decoding.more["used"] <= decoding.more["decoded"] <= decoding.more["of frames"] == 2 * 75
     longer = max(found[DECODE].seconds, found[ENCODE].seconds)
     assert whole.more["of the longer"] == pytest.approx(whole.seconds / longer)
+    assert 0 < whole.more["of the cores"] <= whole.more["of the longer"] + 1e-9
     usual, this = sheet.find(AGAINST, case, FILE_BY_FILE), sheet.find(AGAINST, case, WHOLE)
     assert (usual.more["rows"], usual.more["used"]) == (6, 12)
     assert sheet.times_as_fast(this) == pytest.approx(usual.seconds / this.seconds)
@@ -74,6 +75,23 @@ def test_the_whole_is_set_against_the_longer_part_and_the_busier_process():
     wall, processor = of_the_longer(ways)
     assert wall == pytest.approx(5.5 / 5.0)
     assert processor == pytest.approx(3.3 / 3.1)
+
+
+def test_the_whole_is_set_against_what_the_cores_allow():
+    def ways(decoding: tuple[float, ...], encoding: tuple[float, ...]) -> dict[str, list[Measured]]:
+        measured = {DECODE: decoding, ENCODE: encoding, WHOLE: (6.0, 9.0, 2.0)}
+        return {
+            way: [Measured(seconds=s, main_seconds=own, helper_seconds=other)] * 3
+            for way, (s, own, other) in measured.items()
+        }
+
+    # Encoding uses one core and leaves one: the longer part is the limit.
+    assert of_the_cores(ways((2.0, 0.0, 2.0), (5.0, 5.0, 0.0)), 2, 1) == pytest.approx(6.0 / 5.0)
+    # It uses both: 8 + 2 s on two cores.
+    assert of_the_cores(ways((2.0, 0.0, 2.0), (4.0, 8.0, 0.0)), 2, 1) == pytest.approx(6.0 / 5.0)
+    # The same work of two decoders, each half of it.
+    assert of_the_cores(ways((1.0, 0.0, 1.0), (4.0, 8.0, 0.0)), 2, 2) == pytest.approx(6.0 / 5.0)
+    assert of_the_cores(ways((2.0, 0.0, 2.0), (4.0, 8.0, 0.0)), 16, 1) == pytest.approx(6.0 / 4.0)
 
 
 def test_the_usual_way_gives_the_features_of_the_extraction(samples, tmp_path):
