@@ -174,7 +174,10 @@ def test_finding_commands(block: str, commands: list[str]) -> None:
     assert list(rdmf_commands(block)) == commands
 
 
-@pytest.mark.parametrize("command", ['pip install -e ".[demo]" && rdmf demo', 'pip install -e ".[test]" && pytest'])
+@pytest.mark.parametrize(
+    "command",
+    ['pip install -e ".[demo]" && rdmf demo', 'pip install -e ".[test]" && pytest -n auto --dist loadfile'],
+)
 def test_the_readme_holds_the_commands_of_ci_once(command: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [line for _, block in FENCE.findall(readme) for line in block.splitlines()]

@@ -103,7 +103,7 @@ def test_a_run_keeps_its_file_fresh_and_makes_it_anew_when_it_was_declared_dead(
         while path.stat().st_mtime == 0:
             time.sleep(0.01)
         path.unlink()
-        # Between its making and its writing the file is empty for a moment, which others take for a run of unknown host.
+        # Between making and writing it is empty for a moment, which others take for a run of unknown host.
         while not (mine.alive() and path.read_bytes()):
             time.sleep(0.01)
         assert json.loads(path.read_text())["pid"] == os.getpid()

@@ -25,6 +25,7 @@ def truth(shared: Path) -> dict[Path, dict]:
     return {folder / t["file"]: t for t in map(json.loads, (folder / "truth.jsonl").read_text().splitlines())}
 
 
+@pytest.mark.long
 def test_frame_times_agree_with_the_reference(truth):
     for path, expected in truth.items():
         if "error" in expected:

@@ -337,14 +337,8 @@ def test_looks_are_counted_once_however_many_rows_share_them(stride, window, fra
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    "s",
-    [
-        sampling(1.0, 1.0, 2),
-        pytest.param(sampling(5.0, 5.0, 1), marks=pytest.mark.long),
-        pytest.param(sampling(30.0, 30.0, 1), marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("s", [sampling(1.0, 1.0, 2), sampling(5.0, 5.0, 1), sampling(30.0, 30.0, 1)])
 def test_real_files_give_the_same_frames(shared, s):
     video = shared / "video"
     fewer = 0

@@ -30,7 +30,7 @@ def result(layer: nn.LayerNorm, x: Tensor, weight: Tensor) -> list[Tensor]:
 
 
 @needs_kernel
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.integers(0, 6), min_size=1, max_size=3),
     st.sampled_from([1, 2, 15, 16, 17, 64, 100, 256]),
@@ -45,12 +45,16 @@ def test_values_and_gradients_are_pytorchs(shape: list[int], width: int, dtype: 
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         found = result(layer, x.to(dtype), weight)
     assert [t.dtype for t in found] == [dtype, dtype, torch.float32, torch.float32]
-    for name, ours, right in zip(("values", "x", "weight", "bias"), found, exact):
-        # A row of one number, or of nearly equal ones, is divided by next to nothing.
-        size = right.abs().max().clamp_min(1) if right.numel() else 1
-        tolerance = 2e-4 if ours.dtype == torch.float32 else 1e-2
+    # A row of one number, or of nearly equal ones, is divided by next to nothing, and what rounding left grows with it.
+    over = ((x - x.mean(-1, keepdim=True)).double().square().mean(-1, keepdim=True) + layer.eps).rsqrt().float()
+    grown = 1 + x.abs().amax(-1, keepdim=True) * over
+    gain, inner = layer.weight.detach().abs(), tuple(range(len(shape)))
+    through = (gain * weight.abs()).amax(-1, keepdim=True) * over * grown
+    rounding = (gain * grown + 1, through, (weight.abs() * grown).sum(inner), weight.abs().sum(inner))
+    for name, ours, right, size in zip(("values", "x", "weight", "bias"), found, exact, rounding):
         assert ours.shape == right.shape
-        assert ((ours.float() - right).abs() <= tolerance * size).all(), name
+        coarse = 2.0**-8 * right.abs() if ours.dtype == torch.bfloat16 else 0.0
+        assert ((ours.float() - right).abs() <= coarse + 4e-6 * size).all(), name
 
 
 @needs_kernel

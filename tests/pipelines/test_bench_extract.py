@@ -110,6 +110,7 @@ def test_the_usual_way_gives_the_features_of_the_extraction(samples, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(samples)  # the videos at the other rate are gone
 
 
+@pytest.mark.long
 def test_fewer_looks_decode_fewer_frames(samples):
     sheet = Sheet("bench", {})
     measure_selection(sheet, samples, turns=1, tell=lambda said: None)

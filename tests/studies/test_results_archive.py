@@ -27,6 +27,7 @@ def test_a_page_is_made_anew_of_what_stands_beside_it(measured: Path, monkeypatc
     assert "| **rdmf** |" in (place / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_runs_beside_the_page_count_as_done(
     measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

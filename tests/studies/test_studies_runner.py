@@ -89,6 +89,7 @@ def test_processes_live_on_and_one_that_dies_costs_its_job_alone(
     assert len(ran(place)) == 10
 
 
+@pytest.mark.long
 def test_a_run_after_another_in_one_process_is_the_same_bit_for_bit(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

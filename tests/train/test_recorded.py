@@ -72,6 +72,7 @@ def test_replays_learn_what_plain_steps_learn(split: Split, tiny: dict[str, Any]
     assert set(recorded.means(1).values()) == {0.0}, "an epoch's sums must not go on into the next"
 
 
+@pytest.mark.long
 def test_places_that_a_model_wants_to_know_are_part_of_the_shape(split: Split, tiny: dict[str, Any]) -> None:
     """CG-DETR reads the videos whose next sample is about another one: how many differs from batch to batch."""
     settings = {**tiny, "model.name": "cg-detr", "cg_detr.heads": 2, "cg_detr.feedforward": 32}
