@@ -210,6 +210,7 @@ def test_a_broken_compiler_or_an_unwritable_cache_is_no_error(tmp_path: Path, mo
     assert not list((tmp_path / "cache" / "rdmf").iterdir())
 
 
+@pytest.mark.long
 @needs_kernel
 def test_the_kernel_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -200,6 +200,7 @@ assert size > 60e6 and grown < size / 2, (grown, size)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kilobytes on Linux only")
 def test_merging_many_parts_needs_little_memory_and_few_files(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FRUGAL, str(tmp_path)], capture_output=True, text=True, check=False)

@@ -66,6 +66,7 @@ def settings_of(name: str, tiny: dict[str, Any]) -> dict[str, Any]:
     return {**tiny, "model.name": name, **own, **more, "clip_norm": 0.0}
 
 
+@pytest.mark.long
 def test_two_processes_step_as_one(cache_path: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     """A batch of 7 over 2 processes: one has 4 rows, the other 3 and one that counts for nothing."""
     models = {name: settings_of(name, tiny) for name in (*EXACT, "qd-detr", "cg-detr")}

@@ -32,6 +32,7 @@ def test_where_it_is_used(
     assert precision(word, torch.device(device)) is expected
 
 
+@pytest.mark.long
 def test_on_the_cpu_it_learns_and_differs_in_rounding_only(
     cache_path: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_shapes_are_halves_of_the_longest(split: Split) -> None:
         assert length == clips or length < 2 * split.sizes[i, 0] + 1
 
 
+@pytest.mark.long
 def test_a_run_with_recorded_steps_goes_on_where_it_stopped_and_any_device_can_take_it_over(
     cache_path: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_shapes_are_few_and_padding_changes_no_loss(split: Split, tiny: dict[str
         assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_bucketed_run_learns_and_goes_on_where_it_stopped(
     cache_path: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -67,7 +67,8 @@ def test_it_trains_and_predicts(name: str, cache_path: Path, tmp_path: Path) -> 
     assert answer["pred_relevant_windows"]
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.long
 def test_a_stopped_run_goes_on_to_the_same_weights(name: str, cache_path: Path, tmp_path: Path) -> None:
     """Drawn pairs and dropout depend on (seed, epoch) alone."""
     options = overrides(name)
