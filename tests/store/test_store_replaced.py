@@ -100,7 +100,7 @@ def test_processes_open_while_others_replace(tmp_path: Path) -> None:
 @needs_fork
 @pytest.mark.long
 def test_fifty_processes_open_while_others_replace(tmp_path: Path) -> None:
-    told = read_while_writing(tmp_path, readers=50, states=20, pause=0.1)
+    told = read_while_writing(tmp_path, readers=50, states=9, pause=0.5)
     assert len(told) == 50
     assert sum(turns for turns, _ in told) > 200
 
