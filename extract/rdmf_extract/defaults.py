@@ -6,6 +6,7 @@ import math
 import os
 import sys
 
+from rdmf.store.cores import usable_cores
 from rdmf_extract.launch import granted_cores, local_processes
 from rdmf_extract.record import Described
 
@@ -48,7 +49,7 @@ def encoder_lanes(encoder: Described) -> int:
 
 def _cores() -> int:
     """Cores for this process: those it may use and was given, shared with others that a launcher started beside it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     cores = min(cores, granted_cores(os.environ) or cores)
     return cores // local_processes(os.environ)
 

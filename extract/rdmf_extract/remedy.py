@@ -25,7 +25,10 @@ def remedy(made: Provenance, differing: list[str]) -> str:
     if fields & _OF_PRECISION:
         options.append(_precision(made))
     if options and None not in options and fields <= _OF_DECODERS | _OF_PRECISION:
-        return f"go on with {' '.join(map(str, options))}, or name another file with --out"
+        # Before there was a choice nothing was recorded, whatever device had made the features.
+        silent = bool(fields & _OF_PRECISION) and FIELD not in made.video
+        unless = " (not where a GPU made it before rdmf recorded the precision)" if silent else ""
+        return f"go on with {' '.join(map(str, options))}{unless}, or name another file with --out"
     return "use those settings, or name another file with --out"
 
 

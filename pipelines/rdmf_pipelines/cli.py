@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _use_half_the_cores() -> None:
     """Torch takes a thread a core, which on shared or two-core machines is slower than one: its threads spin while
     decoders and neighbours want the core. Half the cores it is, unless the user has said otherwise."""
+    # As `rdmf.store.cores` has it, but importing that loads numpy, which reads the number when it is loaded.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // 2)))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rdmf.store.cache import Cache
+from rdmf.store.cores import usable_cores
 from rdmf.store.errors import InputError
 from rdmf.store.fingerprint import fingerprint
 from rdmf.store.header import (
@@ -76,7 +77,7 @@ def verify(path: str | Path, *, workers: int | None = None) -> list[Problem]:
     path = Path(path)
     handle, block = open_file(path)
     header = parse_header(block)
-    pool = ThreadPoolExecutor(workers or _cores())
+    pool = ThreadPoolExecutor(workers or min(_MOST_WORKERS, usable_cores()))
     with handle:
         try:
             if len(block) < HEADER_BYTES and block.startswith(MAGIC):
@@ -89,11 +90,6 @@ def verify(path: str | Path, *, workers: int | None = None) -> list[Problem]:
             return [*whole.result(), *content]
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, cores)
 
 
 def _started(pool: ThreadPoolExecutor, find: Callable[[], Iterable[Problem]]) -> Found:

@@ -121,6 +121,12 @@ def test_no_precision_is_named_where_no_single_one_made_the_cache():
     assert remedy(made, ["video.precision: bfloat16 here, absent (float32) there"]).startswith("use those settings")
 
 
+def test_where_no_precision_was_recorded_a_gpu_may_have_made_it():
+    line = remedy(Provenance({}, {}), ["video.precision: absent (float32) here, bfloat16 there"])
+    assert line.startswith("go on with --precision float32 (not where a GPU made it before ")
+    assert line.endswith("), or name another file with --out")
+
+
 def test_each_cache_names_its_own_decoder():
     for policy in POLICIES:
         assert f"--decoder {policy}," in remedy(made(SAMPLING, policy), ["video.decoder: one here, another there"])

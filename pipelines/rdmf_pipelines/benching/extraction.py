@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from rdmf.store.cores import usable_cores
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders.base import VideoEncoder
 from rdmf_pipelines.benching.extraction_process import DECODE, ENCODE, FILE_BY_FILE, WHOLE, Measured, Order, build
@@ -62,7 +63,7 @@ class ExtractionBench:
             "Aim: the whole at most 1.05 times the longer of its parts. 'of the longer' is that ratio on the wall, "
             "'CPU of the longer' the same of the processor seconds of the busier process. A network may "
             "keep every core busy by itself; 'of the cores' is the wall against the longer part or both parts' "
-            f"processor seconds over {cores()} cores, whichever is more."
+            f"processor seconds over {usable_cores()} cores, whichever is more."
         )
         from rdmf_pipelines.benching.file_by_file import tools
 
@@ -108,7 +109,7 @@ class ExtractionBench:
         """Everything that was seen of one encoder with one decoder."""
         measured = {way: [m for m, _ in found] for way, found in seen.items()}
         ratio, processor = of_the_longer(measured)
-        limit = of_the_cores(measured, cores(), self.workers)
+        limit = of_the_cores(measured, usable_cores(), self.workers)
         for way in (DECODE, ENCODE, WHOLE):
             more = {}
             if way == WHOLE:
@@ -118,6 +119,16 @@ class ExtractionBench:
         self.sheet.entries.append(_entry(AGAINST, case, WHOLE, seen[WHOLE], {}, against=FILE_BY_FILE))
 
 
+def _middle(seen: Sequence[Measured], value: Callable[[Measured], float]) -> float:
+    """The median over turns."""
+    return median(map(value, seen))
+
+
+def _wall(seen: dict[str, list[Measured]], way: str) -> float:
+    """Seconds on the wall, the median over turns."""
+    return _middle(seen[way], lambda m: m.seconds)
+
+
 def of_the_longer(seen: dict[str, list[Measured]]) -> tuple[float, float]:
     """The whole as a multiple of the longer of its parts: on the wall, and in processor time of the busier process.
 
@@ -125,13 +136,10 @@ def of_the_longer(seen: dict[str, list[Measured]]) -> tuple[float, float]:
     decoding alone and encoding alone: what the first would be with a core for each process.
     """
 
-    def middle(way: str, value: Callable[[Measured], float]) -> float:
-        return median(map(value, seen[way]))
-
     def busier(way: str) -> float:
-        return middle(way, lambda m: max(m.main_seconds, m.helper_seconds))
+        return _middle(seen[way], lambda m: max(m.main_seconds, m.helper_seconds))
 
-    wall = middle(WHOLE, lambda m: m.seconds) / max(middle(way, lambda m: m.seconds) for way in (DECODE, ENCODE))
+    wall = _wall(seen, WHOLE) / max(_wall(seen, DECODE), _wall(seen, ENCODE))
     return wall, busier(WHOLE) / max(1e-9, busier(DECODE), busier(ENCODE))
 
 
@@ -141,18 +149,9 @@ def of_the_cores(seen: dict[str, list[Measured]], cores: int, workers: int) -> f
     An encoder may use every core by itself. Decoding beside it then needs time of its own, however well the two
     overlap: nothing is done sooner than the longer part, nor than both parts' processor seconds spread evenly.
     """
-
-    def middle(way: str, value: Callable[[Measured], float]) -> float:
-        return median(map(value, seen[way]))
-
-    spent = sum(middle(way, lambda m: m.main_seconds + workers * m.helper_seconds) for way in (DECODE, ENCODE))
-    longer = max(middle(way, lambda m: m.seconds) for way in (DECODE, ENCODE))
-    return middle(WHOLE, lambda m: m.seconds) / max(1e-9, longer, spent / cores)
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    spent = sum(_middle(seen[way], lambda m: m.main_seconds + workers * m.helper_seconds) for way in (DECODE, ENCODE))
+    longer = max(_wall(seen, DECODE), _wall(seen, ENCODE))
+    return _wall(seen, WHOLE) / max(1e-9, longer, spent / cores)
 
 
 def run(order: Order) -> tuple[Measured, int]:

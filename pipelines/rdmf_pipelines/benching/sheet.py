@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.files import write_atomically
+from rdmf.store.cores import usable_cores
 from rdmf.store.errors import InputError
 
 FORMAT = 1
@@ -153,7 +154,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     about: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdmf.store.cores import usable_cores
 from rdmf_pipelines.demo import backgrounds, objects, weather
 from rdmf_pipelines.demo.scenes import FPS, VideoPlan
 
@@ -121,7 +121,7 @@ def render_all(
 
 def default_workers() -> int:
     """As many processes as there are cores to run on, at most eight."""
-    return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    return max(1, min(8, usable_cores()))
 
 
 def _render_job(job: tuple[VideoPlan, Path]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rdmf import __version__
 from rdmf.store import Cache, InputError
+from rdmf.store.cores import usable_cores
 from rdmf.store.header import HEADER_BYTES
 
 LISTING, CHECKSUMS, CARD = "rdmf-cache.json", "SHA256SUMS", "README.md"
@@ -129,8 +130,7 @@ def digest(path: Path) -> str:
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """The function of every item, in order; several at once, which hashing, reading and fetching allow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(min(_MOST_THREADS, cores))
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()))
     try:
         return list(pool.map(function, items))
     finally:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rdmf.store.cores import usable_cores
 from rdmf_pipelines.report import clock
 from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import Job
@@ -105,8 +106,7 @@ def gpu_names(device: str) -> list[str]:
 
 def parallel(gpus: Sequence[str]) -> int:
     """How many jobs run at once by default: one on each GPU, else on half the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return len(gpus) or max(1, cores // 2)
+    return len(gpus) or max(1, usable_cores() // 2)
 
 
 def run_jobs(
@@ -216,9 +216,8 @@ def _environment(slot: int, at_once: int, gpus: Sequence[str]) -> dict[str, str]
 
 
 def _threads(at_once: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    share = max(1, cores // at_once)
+    share = max(1, usable_cores() // at_once)
     return min(share, int(asked)) if asked.isdigit() and int(asked) > 0 else share
 
 
