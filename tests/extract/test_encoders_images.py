@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from rdmf.store.errors import InputError
@@ -49,6 +48,8 @@ def test_a_row_is_the_mean_of_its_frames_and_independent_of_its_batch(lite0: Vid
 @pytest.mark.parametrize("side", [224, 97])
 def test_the_network_is_timms_bit_for_bit(side: int) -> None:
     """So that caches made when timm ran it can be gone on with; odd sizes pad unevenly."""
+    import timm
+
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
     fill_random(theirs)
     ours = Lite0().eval()

@@ -11,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models.video import swin3d_t
-from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from rdmf.store.errors import InputError
 from rdmf_extract.encoders.swin_checkpoint import is_original, to_torchvision, torchvision_name
@@ -22,6 +20,8 @@ from rdmf_extract.encoders.weights import fill_random, load_strictly, read_weigh
 
 def small_swin() -> nn.Module:
     """The real architecture with four stages, small enough to build in a blink."""
+    from torchvision.models.video.swin_transformer import SwinTransformer3d
+
     model: nn.Module = SwinTransformer3d(
         patch_size=[2, 4, 4],
         embed_dim=12,
@@ -108,6 +108,8 @@ def test_the_same_fill_gives_the_published_feature_map(shared: Path) -> None:
         value = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32) * 0.05
         norm = name.endswith("weight") and ("norm" in name)
         tensors[name] = torch.from_numpy(value + np.float32(1) if norm else value)
+
+    from torchvision.models.video import swin3d_t
 
     model = swin3d_t(weights=None).eval()
     index = {k: v for k, v in model.state_dict().items() if k.endswith("relative_position_index")}

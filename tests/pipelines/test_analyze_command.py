@@ -114,6 +114,7 @@ def test_without_a_run_it_is_the_papers_settings(tmp_path: Path, capsys: pytest.
     assert values["clips"] == 75
 
 
+@pytest.mark.long
 def test_settings_can_be_changed_and_read_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tmp_path / "mine.yaml"
     settings.write_text("fusion: {kinetics: stable, feed: 0.03, kill: 0.04}\n")
@@ -138,6 +139,7 @@ def test_a_run_tells_its_kinetics_for_every_sentence(tmp_path: Path) -> None:
     assert "it rains" in page
 
 
+@pytest.mark.long
 def test_with_cuts_the_page_says_whose_waves_it_means(tmp_path: Path) -> None:
     for cuts in ("0", "0.3"):
         assert rdmf("--set", f"model.cuts={cuts}", "--out", tmp_path / cuts) == 0
@@ -228,6 +230,7 @@ def test_any_video_file_is_drawn_with_its_frames(place: Path, tmp_path: Path, mo
     assert (tmp_path / "e" / "spacetime.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_without_reaction_only_temporal_diffusion_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rdmf("no-reaction", "--vid", "v0", "--out", tmp_path / "f") == 0
     values = written(tmp_path / "f")

@@ -55,6 +55,7 @@ def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     assert "none of" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_without_the_selection_only_the_extraction_is_measured(samples, tmp_path, capsys):
     kept = tmp_path / "figures.json"
     videos = ["--videos", str(samples[0]), "--no-selection"]

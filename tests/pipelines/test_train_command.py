@@ -92,6 +92,7 @@ def test_runs_get_names_of_their_own(
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_several_seeds_give_a_spread(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sweep"
     assert rdmf("train", "--features", cache, "--out", out, "--seeds", "2", "--seed", "3", "--quiet", *SMALL) == 0
