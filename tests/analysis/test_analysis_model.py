@@ -116,7 +116,7 @@ def test_sentences_of_a_cache_are_pooled_as_the_model_pools_them(tmp_path: Any, 
         {"fusion__kind": "literal"},
         {"fusion__kind": "literal", "fusion__video": "substrate", "fusion__steps": 1},
         {"fusion__kinetics": "turing", "fusion__scales": 4},
-        {"model__cuts": 1.0},
+        pytest.param({"model__cuts": 1.0}, marks=pytest.mark.long),  # its far end is found step by step
     ],
 )
 def test_the_recorded_steps_are_the_models_own(overrides: dict[str, Any]) -> None:

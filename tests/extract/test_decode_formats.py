@@ -73,6 +73,7 @@ def test_every_readable_file_gives_rows_and_the_sound_file_one_reason(truth, pol
     assert failures == {"open-mmlab_mmaction2__test.wav": "no video stream in the file"}
 
 
+@pytest.mark.long
 def test_decord_and_pyav_agree_wherever_decord_is_trusted(truth):
     """Times equal and pictures close; where Decord differs without an error, the policy does not use it."""
     compared = 0

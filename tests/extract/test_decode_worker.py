@@ -92,6 +92,7 @@ def test_after_one_crash_the_same_decoder_gives_what_it_would_have_given(trouble
     assert same_frames(events, list(read(clips["constant"], DENSE)))
 
 
+@pytest.mark.long
 def test_a_decoder_that_is_always_killed_from_outside_is_no_fault_of_the_file(trouble, monkeypatch):
     monkeypatch.setattr(worker, "MOST_KILLS", 1)
     with DecoderProcess(DENSE, module="fake_decoder") as process:

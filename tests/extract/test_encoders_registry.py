@@ -31,6 +31,7 @@ def test_importing_the_registry_loads_no_model_library() -> None:
     assert heavy_after("import rdmf_extract.encoders") == []
 
 
+@pytest.mark.long
 def test_the_check_above_can_fail() -> None:
     assert heavy_after("import rdmf_extract.encoders.compute") == ["torch"]
 

@@ -51,6 +51,7 @@ def last_run(extraction: Extraction, undisturbed: str) -> None:
     assert verify(extraction.out) == []
 
 
+@pytest.mark.long
 def test_four_kills(extraction: Extraction, undisturbed: str) -> None:
     extraction.environment["RDMF_TEST_ENCODE_SECONDS"] = "0.05"
     generator = random.Random(0)

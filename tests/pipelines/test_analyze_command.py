@@ -154,6 +154,7 @@ def test_where_the_page_goes_by_itself(place: Path) -> None:
     assert not values["driven_by_queries"]
 
 
+@pytest.mark.long
 def test_a_video_of_the_cache_is_drawn_as_the_run_sees_it(tmp_path: Path) -> None:
     assert rdmf("run", "--vid", "v1", "--query", "It  rains", "--out", tmp_path / "d") == 0
     values = written(tmp_path / "d")

@@ -30,6 +30,7 @@ def run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.long
 def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     kept = tmp_path / "figures.json"
     assert run("--quick", "--encoder", "light", "--decoder", "pyav", "--json", str(kept)) == 0
@@ -55,7 +56,6 @@ def test_the_parts_the_whole_and_the_usual_way_in_one_run(tmp_path, capsys):
     assert "none of" in capsys.readouterr().out
 
 
-@pytest.mark.long
 def test_without_the_selection_only_the_extraction_is_measured(samples, tmp_path, capsys):
     kept = tmp_path / "figures.json"
     videos = ["--videos", str(samples[0]), "--no-selection"]

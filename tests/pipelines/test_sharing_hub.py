@@ -179,6 +179,7 @@ def test_private(hub: Hub, here: Path, capsys: pytest.CaptureFixture[str], monke
     assert "already and public" in rdmf("features push c.h5 lab/open --private", capsys, code=2).err
 
 
+@pytest.mark.long
 def test_the_environment_alone_is_enough(hub: Hub, here: Path) -> None:
     """In processes of their own, as a user has them: the endpoint, the token and the switch out of the environment."""
     cache = make(here / "c.h5")

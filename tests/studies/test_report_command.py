@@ -165,6 +165,7 @@ def test_a_rule_that_answers_other_queries_takes_no_row(measured: Path) -> None:
     assert rule.row(queries) is None
 
 
+@pytest.mark.long
 def test_the_short_version_needs_nothing_but_the_plan(place: Path) -> None:
     for path in place.glob("*.h5"):
         path.unlink()

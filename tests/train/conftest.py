@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
+from rdmf.train import run_directory
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
 
@@ -113,6 +114,14 @@ def make_cache(
         spoil(videos)
     texts = [TextRecord(word, token_features(word)) for word in WORDS]
     return write_cache(path, provenance, videos, texts, queries, feature_dtype="float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _undrawn() -> Iterator[None]:
+    """Runs of these tests end with an empty picture: drawing one takes longer than some of them train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "draw_curves", lambda _, path: path.touch())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,13 @@ def test_noise_leaves_padding_alone_and_obeys_the_seed() -> None:
     assert augment(batch, targets, warp=0.0, noise=0.0)[0] is batch
 
 
-@pytest.mark.parametrize("change", [{"data.warp": 0.5}, {"data.noise": 0.5}, {"data.pool": 2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data.warp": 0.5},
+        *(pytest.param(more, marks=pytest.mark.long) for more in ({"data.noise": 0.5}, {"data.pool": 2})),
+    ],
+)
 def test_the_trainer_obeys(change: dict[str, float], cache_path: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     plain = train(cache_path, tmp_path / "plain", overrides=tiny, quiet=True, stop_after=1)
     other = train(cache_path, tmp_path / "other", overrides={**tiny, **change}, quiet=True, stop_after=1)

@@ -17,7 +17,8 @@ from rdmf.evaluation.records import annotations_from_cache
 from rdmf.predict import predict_split
 from rdmf.run import load_run
 from rdmf.store import InputError, Provenance, TextRecord, VideoRecord, open_cache, write_cache
-from rdmf.train import train
+from rdmf.train import run_directory, train
+from rdmf.train.curves import draw_curves
 from rdmf.train.loop import choose_queries
 
 Build = Callable[..., Path]
@@ -48,7 +49,9 @@ def refusal(*args: Any, **options: Any) -> str:
 @pytest.fixture(scope="module")
 def learnt(cache_path: Path, tiny: Overrides, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "learnt"
-    return train(cache_path, out, overrides={**tiny, "epochs": 22}, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "draw_curves", draw_curves)  # this one is drawn, as for users
+        return train(cache_path, out, overrides={**tiny, "epochs": 22}, quiet=True)
 
 
 def test_it_learns_what_there_is_to_learn(learnt: Path, cache_path: Path) -> None:
