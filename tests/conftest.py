@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,13 @@ def shared() -> Path:
     if not (path / "design").is_dir():
         pytest.skip(f"reference material not found at {path}")
     return path
+
+
+@pytest.fixture(scope="module")
+def undrawn_curves() -> Iterator[None]:
+    """Runs of a module's tests end with an empty picture: drawing one takes longer than some of them train."""
+    from rdmf.train import run_directory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "draw_curves", lambda _, path: path.touch())
+        yield

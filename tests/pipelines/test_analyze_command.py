@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
     "train.device": "cpu",
     "data.pool": 2,
 }
+PNG = b"\x89PNG"
 PICTURES = {"phase_plane.png", "growth_rate.png", "kinetics.png"}
 
 
@@ -84,6 +85,12 @@ def standing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "DOTS_PER_INCH", 25)  # most of a command's seconds are dots
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is nothing but a PNG's signature, for tests of what a page says."""
+    monkeypatch.setattr(style, "save", lambda _, path: path.write_bytes(PNG))
+
+
 def rdmf(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stopped:
         main(["analyze", *(str(argument) for argument in arguments)])
@@ -94,7 +101,7 @@ def written(out: Path) -> dict[str, Any]:
     """analysis.json, once the page and its pictures are known to be whole."""
     page = (out / "analysis.md").read_text(encoding="utf-8")
     for picture in out.glob("*.png"):
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.read_bytes().startswith(PNG)
         assert f"]({picture.name})" in page
     assert not list(out.glob(".*"))
     values: dict[str, Any] = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
@@ -114,7 +121,7 @@ def test_without_a_run_it_is_the_papers_settings(tmp_path: Path, capsys: pytest.
     assert values["clips"] == 75
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("undrawn")
 def test_settings_can_be_changed_and_read_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tmp_path / "mine.yaml"
     settings.write_text("fusion: {kinetics: stable, feed: 0.03, kill: 0.04}\n")
@@ -126,6 +133,7 @@ def test_settings_can_be_changed_and_read_from_a_file(tmp_path: Path, capsys: py
     assert "by construction" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_tells_its_kinetics_for_every_sentence(tmp_path: Path) -> None:
     assert rdmf("run", "--out", tmp_path / "c") == 0
     values = written(tmp_path / "c")
@@ -139,7 +147,7 @@ def test_a_run_tells_its_kinetics_for_every_sentence(tmp_path: Path) -> None:
     assert "it rains" in page
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("undrawn")
 def test_with_cuts_the_page_says_whose_waves_it_means(tmp_path: Path) -> None:
     for cuts in ("0", "0.3"):
         assert rdmf("--set", f"model.cuts={cuts}", "--out", tmp_path / cuts) == 0
@@ -147,6 +155,7 @@ def test_with_cuts_the_page_says_whose_waves_it_means(tmp_path: Path) -> None:
         assert written(tmp_path / cuts)["cuts"] == (cuts != "0")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_the_page_goes_by_itself(place: Path) -> None:
     assert rdmf("literal/best.safetensors", "--split", "train") == 0
     values = written(place / "literal" / "analysis")
@@ -231,7 +240,7 @@ def test_any_video_file_is_drawn_with_its_frames(place: Path, tmp_path: Path, mo
     assert (tmp_path / "e" / "spacetime.png").stat().st_size > 10_000
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("undrawn")
 def test_without_reaction_only_temporal_diffusion_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rdmf("no-reaction", "--vid", "v0", "--out", tmp_path / "f") == 0
     values = written(tmp_path / "f")
@@ -240,6 +249,7 @@ def test_without_reaction_only_temporal_diffusion_is_told(tmp_path: Path, capsys
     assert "There is no reaction" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_whose_cache_is_gone_is_analysed_without_queries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

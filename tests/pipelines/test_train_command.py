@@ -12,6 +12,7 @@ from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_c
 from rdmf_pipelines.cli import main
 from rdmf_pipelines.commands.train import _label, _preset_of
 
+pytestmark = pytest.mark.usefixtures("undrawn_curves")
 SMALL = [
     *(
         "--set",

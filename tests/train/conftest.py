@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, write_cache
-from rdmf.train import run_directory
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
 
@@ -117,11 +116,8 @@ def make_cache(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _undrawn() -> Iterator[None]:
-    """Runs of these tests end with an empty picture: drawing one takes longer than some of them train."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_directory, "draw_curves", lambda _, path: path.touch())
-        yield
+def _undrawn(undrawn_curves: None) -> None:
+    """In all of these tests."""
 
 
 @pytest.fixture(scope="session")
