@@ -22,6 +22,7 @@ from rdmf.train.checkpoint import load_resume
 from rdmf.train.data import Split, load_rows
 from rdmf.train.distributed import Ranks, join
 from rdmf.train.monitor import monitor_scores
+from rdmf.train.optimizer import AdamW
 from rdmf.train.pool import pooled
 from rdmf.train.precision import precision
 from rdmf.train.progress import Progress
@@ -90,7 +91,7 @@ def train(
         torch.manual_seed(seed)
         model = build_model(config, saved["video_dim"], saved["text_dim"]).to(device)
         fused = device.type in ("cpu", "cuda") or None
-        optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused)
+        optimizer = AdamW(parameter_groups(model, config), lr=config.train.lr, fused=fused)
         state = State(model, optimizer, Average(model, config.train.ema) if config.train.ema else None)
         with ranks.together():
             if going_on is not None:

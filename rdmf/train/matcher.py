@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rdmf.model.decoder import Moments
@@ -54,6 +53,8 @@ def match(cost: Tensor, window_mask: Tensor) -> Tensor:
 
 def match_on_host(cost: Tensor, window_mask: Tensor) -> Tensor:
     """`rdmf.train.assignment.assign` by scipy, sample after sample; cost (B, W, Q) and mask (B, W) on the CPU."""
+    from scipy.optimize import linear_sum_assignment  # half a second to load, for samples of several windows
+
     # One window is an argmin, and most samples have no more.
     assigned = torch.where(window_mask, cost.argmin(2), -1).numpy()
     counts, values = window_mask.sum(1).numpy(), cost.numpy()

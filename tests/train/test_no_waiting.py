@@ -21,6 +21,7 @@ from rdmf.train import matcher
 from rdmf.train.assignment import assign
 from rdmf.train.data import Split
 from rdmf.train.loop import parameter_groups
+from rdmf.train.optimizer import AdamW
 from rdmf.train.schedule import Average
 from rdmf.train.step import Step
 
@@ -79,7 +80,7 @@ def make_step(name: str, split: Split, tiny: dict[str, Any], **more: Any) -> Ste
     config = Config().updated({**settings, **own, **more})
     torch.manual_seed(0)
     model = build_model(config, split.rows.shape[1], split.tokens.shape[1]).train()
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=1e-3, fused=True)
+    optimizer = AdamW(parameter_groups(model, config), lr=1e-3, fused=True)
     return Step(model, optimizer, Average(model, 0.9), config)
 
 

@@ -19,6 +19,7 @@ from rdmf.store import open_cache
 from rdmf.train import loop, train
 from rdmf.train.data import Split
 from rdmf.train.loop import parameter_groups
+from rdmf.train.optimizer import AdamW
 from rdmf.train.recorded import SIGHTS, RecordedStep, Replay
 from rdmf.train.schedule import Average
 from rdmf.train.step import Step
@@ -37,7 +38,7 @@ def make_step(split: Split, tiny: dict[str, Any], *, amp: torch.dtype | None = N
     torch.manual_seed(0)
     model = build_model(config, split.rows.shape[1], split.tokens.shape[1]).to(split.rows.device).train()
     # So large an epsilon that gradients which are nothing but rounding move nothing.
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=1e-3, eps=1e-3, fused=True)
+    optimizer = AdamW(parameter_groups(model, config), lr=1e-3, eps=1e-3, fused=True)
     return Step(model, optimizer, Average(model, 0.9), config, amp=amp)
 
 

@@ -16,6 +16,7 @@ from rdmf.model import build_model
 from rdmf.store import open_cache
 from rdmf.train.data import Split
 from rdmf.train.loop import choose_queries, parameter_groups
+from rdmf.train.optimizer import AdamW
 from rdmf.train.precision import precision
 from rdmf.train.recorded import SIGHTS, RecordedStep
 from rdmf.train.schedule import Average
@@ -92,7 +93,7 @@ def make(config: Config, split: Split) -> Step:
     torch.manual_seed(0)
     device = split.rows.device
     model = build_model(config, split.rows.shape[1], split.tokens.shape[1]).to(device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=1e-4, fused=True)
+    optimizer = AdamW(parameter_groups(model, config), lr=1e-4, fused=True)
     return Step(model, optimizer, Average(model, 0.99), config, amp=precision(config.train.amp, device))
 
 

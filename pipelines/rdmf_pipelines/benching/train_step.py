@@ -22,6 +22,7 @@ from rdmf.train import losses, matcher
 from rdmf.train.augment import augment
 from rdmf.train.data import Split
 from rdmf.train.loop import choose_queries, parameter_groups
+from rdmf.train.optimizer import AdamW
 from rdmf.train.precision import precision
 from rdmf.train.schedule import Average
 from rdmf_pipelines.benching.bench import Bench
@@ -69,7 +70,7 @@ class Stepping:
         self.config, self.split, self.device, self.wait, self.clock = config, split, device, wait, clock
         self.size = min(config.train.batch, len(split))
         self.model = build_model(config, split.rows.shape[1], split.tokens.shape[1]).to(device).train()
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config), lr=1e-4, fused=True)
+        self.optimizer = AdamW(parameter_groups(self.model, config), lr=1e-4, fused=True)
         self.average = Average(self.model, 0.99)
         self.amp = precision(config.train.amp, device)
         self.order = self._forever()
