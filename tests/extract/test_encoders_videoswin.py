@@ -73,6 +73,7 @@ def test_the_hub_cache_is_used_and_hashes_by_content(
     assert cached.source.endswith(name)
 
 
+@pytest.mark.long
 def test_provenance_rebuilds_the_encoder_and_another_file_is_refused(
     random_encoder: VideoSwinEncoder, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def rows_alive(path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
     return summary.rows, _Counted.most
 
 
+@pytest.mark.long
 def test_decoding_is_never_far_ahead_of_encoding_however_long_the_video_is(tmp_path, monkeypatch):
     most = {}
     for seconds in (20, 60):

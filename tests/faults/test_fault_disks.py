@@ -50,6 +50,7 @@ def one_line(text: str) -> str:
     return lines[0]
 
 
+@pytest.mark.long
 def test_a_full_disk(extraction: Extraction, undisturbed: str, disk: Callable[[str], SmallDisk]) -> None:
     small = disk("48k")
     extraction.out = small.path / "f.h5"

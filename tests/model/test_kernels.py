@@ -116,6 +116,7 @@ def test_rates_that_vary_in_time_take_the_plain_loop() -> None:
 
 
 @needs_kernel
+@pytest.mark.long
 def test_torch_compile_takes_them_whole_into_its_graph() -> None:
     """fullgraph: no break. The tracer's own backend is enough: what a compiler would do with the rest is not ours."""
     a, s, mask, rates = fields()

@@ -92,6 +92,7 @@ def read_while_writing(home: Path, readers: int, states: int, pause: float = 0.0
 
 
 @needs_fork
+@pytest.mark.long
 def test_processes_open_while_others_replace(tmp_path: Path) -> None:
     told = read_while_writing(tmp_path, readers=4, states=7)
     assert sum(seen for _, seen in told) > len(told)  # it did change under them

@@ -24,7 +24,8 @@ print(json.dumps(sorted({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.
 """
 
 
-@pytest.mark.parametrize("whose", ["ours", pytest.param("PyTorch's", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("whose", ["ours", "PyTorch's"])
 def test_a_training_does_not_load_the_compiler(
     whose: str, cache_path: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_killed(
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
 
 
+@pytest.mark.long
 def test_resume_with_nothing_there_starts(
     cache_path: Path, overrides: dict[str, Any], whole: Path, tmp_path: Path
 ) -> None:
