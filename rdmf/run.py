@@ -87,7 +87,11 @@ class Run:
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the GPU where there is one; anything torch cannot use is refused in one line."""
+    """ "auto" is the GPU where there is one, else the CPU; anything else is PyTorch's own name for a device.
+
+    Raises:
+        InputError: no such device, or none that computes here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -95,9 +99,10 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         raise InputError(f"device '{name}' is unknown; use auto, cpu, cuda or cuda:N") from None
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from None
+        torch.zeros(1, device=device).item()  # a number has to come back: "meta" takes any and gives none
+    except (RuntimeError, AssertionError, ImportError) as error:  # what kinds of devices raise where they are not
+        why = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(f"device '{name}' cannot be used here ({why}); use auto, cpu, cuda or cuda:N") from None
     return device
 
 

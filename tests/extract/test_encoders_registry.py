@@ -57,9 +57,24 @@ def test_an_empty_text_encoder_lists_the_known() -> None:
         build_text_encoder("")
 
 
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(InputError, match="device 'warp'"):
-        build_video_encoder("timm:mobilenetv3_small_050", weights="random", device="warp")
+@pytest.mark.parametrize("device", ["warp", "cuda:99", "meta", "hpu", "vulkan"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    """Unknown ones, one too many, and kinds that PyTorch knows and nobody has here: each fails in a way of its own."""
+    with pytest.raises(InputError, match=rf"^device '{device}' [^\n]{{,200}}$"):
+        build_video_encoder("timm:mobilenetv3_small_050", weights="random", device=device)
+
+
+@pytest.mark.parametrize(("device", "fits"), [("cuda", True), ("cuda:1", True), ("cuda:2", False)])
+def test_gpus_are_counted(device: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rdmf_extract.encoders.compute import choose_device
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    if fits:
+        assert str(choose_device(device)) == device
+    else:
+        with pytest.raises(InputError, match=r"device 'cuda:2' asked for, but the last CUDA GPU here is cuda:1"):
+            choose_device(device)
 
 
 @pytest.mark.parametrize("made", [{}, {"encoder": "import"}])

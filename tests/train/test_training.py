@@ -217,8 +217,13 @@ def test_the_run_directory_may_not_be_a_file(cache_path: Path, tiny: Overrides, 
 
 
 def test_a_device_that_is_not_there(cache_path: Path, tiny: Overrides, tmp_path: Path) -> None:
-    for device in ("quantum", "cuda:99"):
-        assert device in refusal(cache_path, tmp_path / "run", overrides={**tiny, "train.device": device})
+    """Unknown ones, one too many, and kinds that PyTorch knows and nobody has here: each fails in a way of its own."""
+    for device in ("quantum", "cuda:99", "meta", "hpu", "vulkan"):
+        said = refusal(cache_path, tmp_path / "run", overrides={**tiny, "train.device": device})
+        assert said.startswith(f"device '{device}'")
+        assert said.endswith("; use auto, cpu, cuda or cuda:N")
+        assert len(said) < 300
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("change", ["setting", "seed", "cache"])

@@ -24,7 +24,7 @@ def choose_device(device: str) -> torch.device:
     Whoever chooses the CPU is about to run networks there: see `keep_freed_memory`.
 
     Raises:
-        InputError: no such device here.
+        InputError: no such device, or none that computes here.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,10 +32,21 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device '{device}' is unknown; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device '{device}' asked for, but PyTorch sees no CUDA GPU here; use auto or cpu")
     if chosen.type == "cpu":
         keep_freed_memory()
+    elif chosen.type == "cuda":
+        # Counted, not tried: whoever only asks shall not take memory on a GPU that others' processes are for.
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise InputError(f"device '{device}' asked for, but PyTorch sees no CUDA GPU here; use auto or cpu")
+        if (chosen.index or 0) >= count:
+            raise InputError(f"device '{device}' asked for, but the last CUDA GPU here is cuda:{count - 1}")
+    else:
+        try:
+            torch.zeros(1, device=chosen).item()  # "meta" takes numbers and gives none
+        except (RuntimeError, AssertionError, ImportError) as error:
+            why = str(error).partition("\n")[0].partition(". ")[0]
+            raise InputError(f"device '{device}' cannot be used here ({why}); use auto, cpu, cuda or cuda:N") from None
     return chosen
 
 
