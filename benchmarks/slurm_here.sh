@@ -4,9 +4,9 @@
 #   benchmarks/slurm_here.sh start FOLDER      munged, slurmctld and two slurmd; prints what a shell must export
 #   benchmarks/slurm_here.sh stop FOLDER       jobs are cancelled, all of it ends
 #
-#   eval "$(benchmarks/slurm_here.sh start /tmp/slurm)"
+#   eval "$(benchmarks/slurm_here.sh start ~/slurm)"
 #   sbatch docs/slurm/extract-array.sbatch --manifest my.jsonl --videos my_videos --out features/my.h5
-#   benchmarks/slurm_here.sh stop /tmp/slurm
+#   benchmarks/slurm_here.sh stop ~/slurm
 #
 # The two nodes say that they have 32 processors, 200 GB and four GPUs each, so that the scripts run as they are; nothing
 # is bound or limited. Nodes are called by their loopback addresses, because torchrun looks names up. Needs Slurm and

@@ -112,9 +112,9 @@ def devices_of(text: str) -> list[str]:
 
 
 def _gpus() -> int:
-    import torch
+    from rdmf_extract.encoders.compute import gpu_count  # imports torch: not for every command
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return gpu_count()
 
 
 def share_of(shard: str | None) -> Shard | None:

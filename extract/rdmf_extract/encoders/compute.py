@@ -18,6 +18,11 @@ from rdmf_extract.encoders.precision import PRECISIONS
 from rdmf_extract.sampling import Sampling
 
 
+def gpu_count() -> int:
+    """CUDA GPUs that PyTorch can use here; `torch.cuda.device_count` alone may count those whose driver is too old."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def choose_device(device: str) -> torch.device:
     """ "auto" is the GPU where there is one, else the CPU; anything else is PyTorch's own name for a device.
 
@@ -36,7 +41,7 @@ def choose_device(device: str) -> torch.device:
         keep_freed_memory()
     elif chosen.type == "cuda":
         # Counted, not tried: whoever only asks shall not take memory on a GPU that others' processes are for.
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = gpu_count()
         if not count:
             raise InputError(f"device '{device}' asked for, but PyTorch sees no CUDA GPU here; use auto or cpu")
         if (chosen.index or 0) >= count:
