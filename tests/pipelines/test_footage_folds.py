@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_scripts import load_script
 
 from rdmf.store import Provenance, QueryRecord, TextRecord, VideoRecord, open_cache, write_cache
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 KINDS = ("run", "jump", "wave")
 CALM, DIM = 12, 48
 
 
 @pytest.fixture(scope="module")
 def folds() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        spec = importlib.util.spec_from_file_location("footage_folds", BENCHMARKS / "footage_folds.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["footage_folds"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return module
+    return load_script("footage_folds")
 
 
 @pytest.fixture(scope="module")

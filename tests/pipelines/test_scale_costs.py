@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scale_costs", ROOT / "benchmarks" / "scale_costs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale_costs"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scale_costs")
 
 
 def test_the_page_has_the_tables_that_the_script_prints(costs: ModuleType) -> None:
@@ -46,11 +39,7 @@ def test_the_sums(costs: ModuleType) -> None:
 
 
 def test_the_bytes_of_an_index_are_those_of_one(costs: ModuleType, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("store_scale", ROOT / "benchmarks" / "store_scale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    scale = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scale)
+    scale = load_script("store_scale")
     size = [
         scale.make_index(tmp_path / f"{n}.h5", first=0, videos=n, queries=10 * n, parts=1).stat().st_size
         for n in (1000, 3000)

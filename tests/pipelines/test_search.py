@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmark_scripts import load_script
 
 from rdmf.config import load_config
 from rdmf_pipelines.presets import preset_for
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 MODELS = ("rdmf", "moment-detr", "qd-detr", "cg-detr", "univtg")
 
 
 @pytest.fixture(scope="module")
-def search() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        spec = importlib.util.spec_from_file_location("search", BENCHMARKS / "search.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    yield module
-    sys.modules.pop("tune", None)
+def search() -> ModuleType:
+    return load_script("search")
 
 
 def fake(search: ModuleType, monkeypatch: pytest.MonkeyPatch, score: Any) -> list[tuple[str, dict[str, Any]]]:

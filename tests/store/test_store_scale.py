@@ -5,7 +5,6 @@ The index is that of benchmarks/store_scale.py, smaller: its features are holes,
 
 from __future__ import annotations
 
-import importlib.util
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_scripts import load_script
 
 from rdmf.store import describe, header, merge, open_cache, ragged, subset
 from rdmf.store.layout import Columns
@@ -24,12 +24,7 @@ VIDEOS, QUERIES, PARTS = 4_000, 40_000, 80
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("store_scale", ROOT / "benchmarks" / "store_scale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("store_scale")
 
 
 @pytest.fixture(scope="module")
