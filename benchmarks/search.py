@@ -2,7 +2,7 @@
 
     python benchmarks/search.py univtg --preset joined features/joined-ff0.h5 features/joined-ff3.h5
     python benchmarks/search.py univtg --preset salads50 features/salads50-fold1.h5
-    python benchmarks/search.py --table results/search
+    python benchmarks/search.py --table docs/trials
 
 Trial 0 is the preset as it is. The others change what every model of the harness has and its design does not fix: the
 rate (a multiple of the preset's, which `benchmarks/tune.py` has chosen for each model), dropout, weight decay,
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from rdmf.store import InputError
 from rdmf_pipelines.presets import preset_for
 
 COLUMNS = ("R1@0.5", "R1@0.7", "mIoU", "saliency mAP")
+MARGIN = 1.0
+"""By how many points of the columns' mean a trial has to be better than the preset to take its place."""
 
 SPREAD: dict[str, tuple[float, ...]] = {
     "rate": (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0),
@@ -58,22 +61,34 @@ def drawn(trials: int, seed: int = 0) -> list[dict[str, float]]:
 
 
 def settings_for(model: str, preset: str | None, draw: dict[str, float] | None) -> dict[str, Any]:
-    """A draw as the model's own settings; None: the preset as it is."""
-    if draw is None:
-        return {"model.name": model}
-    base = load_config(preset).train
-    own = dict(draw)
-    unit = bool(own.pop("unit"))
-    rate, batch = own.pop("rate") * base.lr, max(1, round(own.pop("batch") * base.batch))
-    place = f"{BASELINES[model]}.normalize" if model in BASELINES else "data.normalize"
-    return {"model.name": model, "train.lr": rate, "train.batch": batch, place: unit, **own}
+    """A draw as the model's own settings; None: what the preset has in their place."""
+    base = load_config(preset, overrides={"model.name": model}).to_dict()
+    unit = f"{BASELINES[model]}.normalize" if model in BASELINES else "data.normalize"
+    places = {"rate": "train.lr", "batch": "train.batch", "unit": unit}
+    found: dict[str, Any] = {"model.name": model}
+    for name in SPREAD:
+        section, _, key = places.get(name, name).partition(".")
+        own = base[section][key]
+        if draw is not None:
+            of = {"rate": draw[name] * own, "batch": max(1, round(draw[name] * own)), "unit": bool(draw[name])}
+            own = of.get(name, draw[name])
+        found[f"{section}.{key}"] = own
+    return found
 
 
-def means(lines: list[dict[str, Any]], trial: int) -> list[float]:
-    """Scores of one trial over its caches: COLUMNS, then their mean, by which trials are compared."""
-    of = [line["scores"] for line in lines if line["trial"] == trial]
+def means(lines: list[dict[str, Any]], at: int) -> list[float]:
+    """Scores of trial `at` over its caches: COLUMNS, then their mean, by which trials are compared. Percent."""
+    of = [line["scores"] for line in lines if line["trial"] == at]
     found = [sum(scores[column] for scores in of) / len(of) for column in COLUMNS]
     return [*found, sum(found) / len(found)]
+
+
+def adopted(lines: list[dict[str, Any]]) -> int:
+    """The trial that the preset shall have: the best of those that saw every cache, if it beats trial 0 by MARGIN."""
+    runs = Counter(line["trial"] for line in lines)
+    full = [at for at in sorted(runs) if runs[at] == max(runs.values())]
+    best = max(full, key=lambda at: means(lines, at)[-1])
+    return 0 if 0 in full and means(lines, best)[-1] - means(lines, 0)[-1] <= MARGIN else best
 
 
 def better_half(lines: list[dict[str, Any]], trials: list[int]) -> list[int]:
@@ -93,9 +108,12 @@ def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, see
     left = list(range(trials))
     for cache in caches:
         for at in left:
-            if any(line["trial"] == at and line["cache"] == cache.stem for line in lines):
-                continue
             chosen = settings_for(model, named, draws[at])
+            there = [line for line in lines if line["trial"] == at and line["cache"] == cache.stem]
+            if any(line["settings"] != chosen or line["seed"] != seed for line in there):
+                raise InputError(f"{path}: trial {at} is there with other settings or another seed; name another --out")
+            if there:
+                continue
             scores = trial([cache], named, chosen, seed)
             line = {"trial": at, "of": trials, "cache": cache.stem, "seed": seed, "settings": chosen, "scores": scores}
             with path.open("a") as file:
@@ -106,20 +124,17 @@ def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, see
 
 
 def table(out: Path) -> None:
-    """Markdown: a row for each model and trial, means over the caches it was run on; the best of those run on all."""
+    """Markdown: a row for each model and trial, means over the caches it was run on; marked is the one to adopt."""
     for path in sorted(out.glob("*.jsonl")):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        trials = sorted({line["trial"] for line in lines})
-        runs = {at: sum(line["trial"] == at for line in lines) for at in trials}
-        best = max(means(lines, at)[-1] for at in trials if runs[at] == max(runs.values()))
+        runs, chosen = Counter(line["trial"] for line in lines), adopted(lines)
         print(f"\n{path.stem}: {', '.join(dict.fromkeys(line['cache'] for line in lines))}\n")
         print(f"| trial | folds | {' | '.join(COLUMNS)} | mean | settings |\n|{'---|' * 8}")
-        for at in trials:
-            *scores, mean = means(lines, at)
+        for at in sorted(runs):
             settings = next(line["settings"] for line in lines if line["trial"] == at)
             said = ", ".join(f"{k.split('.')[-1]} {v:g}" for k, v in settings.items() if k != "model.name")
-            shown = f"**{mean:.1f}**" if mean == best and runs[at] == max(runs.values()) else f"{mean:.1f}"
-            cells = [str(at), str(runs[at]), *(f"{score:.1f}" for score in scores), shown, said or "the preset"]
+            name = f"**{at}**" if at == chosen else str(at)
+            cells = [name, str(runs[at]), *(f"{score:.1f}" for score in means(lines, at)), said]
             print(f"| {' | '.join(cells)} |")
 
 

@@ -9,9 +9,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from benchmark_scripts import load_script
+from benchmark_scripts import BENCHMARKS, load_script
 
 from rdmf.config import load_config
+from rdmf.store import InputError
 from rdmf_pipelines.presets import preset_for
 
 MODELS = ("rdmf", "moment-detr", "qd-detr", "cg-detr", "univtg")
@@ -67,25 +68,27 @@ def test_the_better_half_goes_on_to_the_next_cache(
     search: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caches = [tmp_path / f"{name}.h5" for name in "abc"]
-    seen = fake(search, monkeypatch, lambda settings: 100 * settings.get("model.dropout", 0.9))
+    preset = search.settings_for("univtg", "joined-univtg", None)
+    seen = fake(search, monkeypatch, lambda settings: 90 if settings == preset else 100 * settings["model.dropout"])
     search.run("univtg", "joined", caches, tmp_path / "out", 4, seed=0)
-    dropouts = sorted((draw["model.dropout"] for draw in search.drawn(4)), reverse=True)
+    dropout = max(draw["model.dropout"] for draw in search.drawn(4))
     assert [sum(name == cache.stem for name, _ in seen) for cache in caches] == [4, 2, 1]
-    assert {settings.get("model.dropout", "preset") for name, settings in seen if name == "b"} == {
-        "preset",
-        dropouts[0],
-    }
-    assert seen[-1] == ("c", {"model.name": "univtg"})
+    second = [settings for name, settings in seen if name == "b"]
+    assert second[0] == preset
+    assert second[1]["model.dropout"] == dropout
+    assert seen[-1] == ("c", preset)
     capsys.readouterr()
     search.table(tmp_path / "out")
     said = capsys.readouterr().out
-    assert "| 0 | 3 | 90.0 | 90.0 | 90.0 | 90.0 | **90.0** | the preset |" in said
+    assert "| **0** | 3 | 90.0 | 90.0 | 90.0 | 90.0 | 90.0 | lr 0.001, " in said
     assert said.count("**") == 2
 
 
-def test_what_is_there_is_not_run_again(search: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_there_is_not_run_again_nor_mixed_with_other_trials(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     caches = [tmp_path / "a.h5", tmp_path / "b.h5"]
-    seen = fake(search, monkeypatch, lambda settings: settings.get("train.lr", 0.0))
+    seen = fake(search, monkeypatch, lambda settings: settings["train.lr"])
     search.run("qd-detr", "salads50", caches, tmp_path / "out", 5, seed=0)
     first = list(seen)
     path = tmp_path / "out" / "salads50-qd-detr.jsonl"
@@ -95,4 +98,28 @@ def test_what_is_there_is_not_run_again(search: ModuleType, monkeypatch: pytest.
     search.run("qd-detr", "salads50", caches, tmp_path / "out", 5, seed=0)
     assert seen == first[3:]
     assert path.read_text().splitlines() == lines
-    assert all(json.loads(line)["seed"] == 0 for line in lines)
+    seen.clear()
+    for trials, seed in ((6, 0), (5, 1)):
+        with pytest.raises(InputError, match="name another --out"):
+            search.run("qd-detr", "salads50", caches, tmp_path / "out", trials, seed=seed)
+    assert (seen, path.read_text().splitlines()) == ([], lines)
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.0, 0), (1.0, 0), (1.5, 2)])
+def test_a_trial_is_adopted_where_it_is_more_than_the_margin_better(
+    search: ModuleType, gain: float, chosen: int
+) -> None:
+    scores = {("a", 0): 50.0, ("a", 1): 90.0, ("a", 2): 50.0, ("b", 0): 40.0, ("b", 2): 40.0 + 2 * gain}
+    lines = [
+        {"trial": at, "cache": cache, "scores": dict.fromkeys(search.COLUMNS, score)}
+        for (cache, at), score in scores.items()
+    ]
+    assert search.adopted(lines) == chosen  # trial 1, which did not see the second cache, is no candidate
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS.parent / "docs" / "trials").glob("*.jsonl")), ids=lambda p: p.stem)
+def test_presets_are_what_their_trials_chose(search: ModuleType, path: Path) -> None:
+    dataset, _, model = path.stem.partition("-")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    chosen = next(line["settings"] for line in lines if line["trial"] == search.adopted(lines))
+    assert search.settings_for(model, preset_for(dataset, model), None) == pytest.approx(chosen)
