@@ -7,14 +7,11 @@
  * Fields are (B, L, d), channels last; rates are (d). n[b] clips of video b are valid; beyond them the field is carried
  * along unchanged. Definition: rdmf/model/diffusion.py; called by rdmf/model/native.py.
  */
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias)); /* 16 channels */
+#include "numbers.h"
 
-enum { LANES = 16, PIECE = 64, AHEAD = 2 }; /* channels a vector, channels a piece, rows to fetch ahead */
+enum { PIECE = 64, LINE = 16, AHEAD = 2 }; /* channels a piece, numbers a cache line, rows to fetch ahead */
 
 INLINE int64_t fold(int64_t i, int64_t n) {
     while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
@@ -38,15 +35,14 @@ static void coefficients(int64_t w, int64_t K, const float *rate, float *h, doub
     for (int64_t i = 0; i < (K + 1) * w; i++) h[i] = (float)old[i];
 }
 
-/* Row i of the K steps: vectors of 16 channels where there are any, else w channels one by one. */
+/* Row i of the K steps: so many vectors of channels where there are any, else w channels one by one. */
 INLINE void heat_row(int64_t w, int vectors, int64_t K, int64_t n, int64_t stride, const float *x, int64_t i, const float *h,
                      float *y) {
     if (vectors) {
-        Vector sum[4];
-        for (int v = 0; v < vectors; v++) {
-            __builtin_prefetch(x + (i + K + AHEAD) * stride + v * LANES);
+        Vector sum[PIECE / LANES];
+        for (int64_t c = 0; c < w; c += LINE) __builtin_prefetch(x + (i + K + AHEAD) * stride + c);
+        for (int v = 0; v < vectors; v++)
             sum[v] = *(const Vector *)(h + v * LANES) * *(const Vector *)(x + i * stride + v * LANES);
-        }
         for (int64_t m = 1; m <= K; m++) {
             const float *lo = x + fold(i - m, n) * stride, *hi = x + fold(i + m, n) * stride, *at = h + m * w;
             for (int v = 0; v < vectors; v++)
@@ -66,7 +62,7 @@ INLINE void heat_row(int64_t w, int vectors, int64_t K, int64_t n, int64_t strid
 INLINE void forward_piece(int64_t w, int vectors, int64_t K, int64_t n, int64_t stride, const float *x, const float *h,
                           float *y) {
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t c = 0; c < w; c += LANES) __builtin_prefetch(y + (i + AHEAD) * stride + c, 1);
+        for (int64_t c = 0; c < w; c += LINE) __builtin_prefetch(y + (i + AHEAD) * stride + c, 1);
         heat_row(w, vectors, K, n, stride, x, i, h, y + i * stride);
     }
 }
@@ -77,7 +73,7 @@ INLINE void forward_piece(int64_t w, int vectors, int64_t K, int64_t n, int64_t 
 INLINE void backward_piece(int64_t w, int vectors, int64_t K, int64_t n, int64_t stride, const float *x, const float *g,
                            const float *h, const float *restrict rate, float *to_x, float *restrict to_rate, float *ring) {
     for (int64_t i = 0; i <= n; i++) {
-        for (int64_t c = 0; c < w; c += LANES) {
+        for (int64_t c = 0; c < w; c += LINE) {
             __builtin_prefetch(to_x + (i + AHEAD) * stride + c, 1);
             __builtin_prefetch(x + (i + AHEAD) * stride + c);
         }
@@ -97,12 +93,12 @@ INLINE void backward_piece(int64_t w, int vectors, int64_t K, int64_t n, int64_t
 
 static int64_t piece(int64_t left) { return left >= 64 ? 64 : left >= 32 ? 32 : left >= 16 ? 16 : left; }
 
-#define BY_WIDTH(call)           \
-    switch (w) {                 \
-    case 64: call(64, 4); break; \
-    case 32: call(32, 2); break; \
-    case 16: call(16, 1); break; \
-    default: call(w, 0);         \
+#define BY_WIDTH(call)                    \
+    switch (w) {                          \
+    case 64: call(64, 64 / LANES); break; \
+    case 32: call(32, 32 / LANES); break; \
+    case 16: call(16, 16 / LANES); break; \
+    default: call(w, 0);                  \
     }
 
 /* Runs the body for every video and piece of channels; steps: how many steps' coefficients it needs. Names: at (the

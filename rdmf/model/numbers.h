@@ -5,10 +5,18 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias)); /* 16 numbers */
 typedef uint16_t Half __attribute__((may_alias));
 
+/* A vector is one register: of a wider one GCC keeps the parts in memory, which takes two to five times as long. */
+#if defined(__AVX512F__)
 enum { LANES = 16 };
+#elif defined(__AVX__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
 enum { FLOAT32, BFLOAT16, FLOAT16 }; /* as rdmf/model/native.py counts them */
 
 INLINE float as_float(uint32_t bits) {
@@ -75,7 +83,7 @@ INLINE float sum_of(const Vector *lanes) {
     return sum;
 }
 
-/* Mean and variance in float, 16 sums side by side: errors stay near those of one sum of d / 16 numbers. */
+/* Mean and variance in float, LANES sums side by side: errors stay near those of one sum of d / LANES numbers. */
 INLINE void moments(int64_t d, const float *x, float *mean, float *variance) {
     Vector sum = {0}, square = {0};
     float rest = 0;

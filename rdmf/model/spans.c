@@ -6,6 +6,8 @@
 
 #include "numbers.h"
 
+enum { SIDE = 16 }; /* sums side by side */
+
 INLINE float larger(float a, float b) { return a > b ? a : b; }
 INLINE float smaller(float a, float b) { return a < b ? a : b; }
 
@@ -20,7 +22,7 @@ INLINE float overlap(float start, float end, float other_start, float other_end)
 int expected_overlap(int64_t B, int64_t Q, int64_t K, int threads, const float *asked, const float *likely,
                      const float *share, float *out) {
     int failed = 0;
-    int64_t room = (K + LANES - 1) / LANES * LANES;
+    int64_t room = (K + SIDE - 1) / SIDE * SIDE;
     (void)threads;
     _Pragma("omp parallel num_threads(threads) if (threads > 1)") {
         float *start = calloc(3 * room + 1, sizeof(float)), *end = start + room, *weight = end + room;
@@ -34,11 +36,11 @@ int expected_overlap(int64_t B, int64_t Q, int64_t K, int threads, const float *
             }
             for (int64_t q = 0; q < Q; q++) {
                 const float *span = asked + (b * Q + q) * 2;
-                float sums[LANES] = {0}, sum = 0; /* 16 sums side by side */
-                for (int64_t k = 0; k < room; k += LANES)
-                    for (int i = 0; i < LANES; i++)
+                float sums[SIDE] = {0}, sum = 0;
+                for (int64_t k = 0; k < room; k += SIDE)
+                    for (int i = 0; i < SIDE; i++)
                         sums[i] += weight[k + i] * overlap(span[0], span[1], start[k + i], end[k + i]);
-                for (int i = 0; i < LANES; i++) sum += sums[i];
+                for (int i = 0; i < SIDE; i++) sum += sums[i];
                 out[b * Q + q] = sum;
             }
         }
