@@ -1,4 +1,8 @@
-"""Layer norm in training, in the types at hand: a compiled kernel (`norm.c`) on the CPU, else PyTorch's own."""
+"""Layer norm in training, in the types at hand, alone or within a sigmoid.
+
+On the CPU a compiled kernel (`norm.c`) spares a pass where types change or a sigmoid follows. Else it is PyTorch's own,
+which is as fast and takes less to call.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ def normed(layer: nn.LayerNorm, x: Tensor, *, rounded: bool = False) -> Tensor:
     kind = x.device.type
     cast = rounded and torch.is_autocast_enabled(kind)
     wanted = torch.get_autocast_dtype(kind) if cast else x.dtype
-    if not _fits(layer, x, wanted):
+    if x.dtype == wanted == torch.float32 or not _fits(layer, x, wanted):
         out: Tensor = layer(x)
         return out.to(wanted) if cast else out
     found: Tensor = _Normed.apply(x, layer.weight[None], layer.bias[None], layer.eps, wanted, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,9 +25,9 @@ def made(width: int, seed: int) -> nn.LayerNorm:
 
 
 def result(layer: nn.LayerNorm, x: Tensor, weight: Tensor) -> list[Tensor]:
-    """Values and gradients."""
+    """Values, rounded to bfloat16 under autocast, and gradients."""
     x = x.detach().clone().requires_grad_()
-    out = normed(layer, x)
+    out = normed(layer, x, rounded=True)
     return [out.detach(), *torch.autograd.grad((out * weight).sum(), [x, *layer.parameters()])]
 
 
@@ -39,12 +41,17 @@ def result(layer: nn.LayerNorm, x: Tensor, weight: Tensor) -> list[Tensor]:
 )
 def test_values_and_gradients_are_pytorchs(shape: list[int], width: int, dtype: torch.dtype, seed: int) -> None:
     layer = made(width, seed)
-    x, weight = ((2 * torch.randn(*shape, width) + 1).to(dtype).float() for _ in range(2))
+    # The gradient of a result in bfloat16 is rounded to it.
+    x, weight = ((2 * torch.randn(*shape, width) + 1).to(kind).float() for kind in (dtype, torch.bfloat16))
     exact = [t.float() for t in result(layer.double(), x.double(), weight.double())]
     layer.float()
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        patch.object(native, "norm_forward", wraps=native.norm_forward) as kernel,
+    ):
         found = result(layer, x.to(dtype), weight)
-    assert [t.dtype for t in found] == [dtype, dtype, torch.float32, torch.float32]
+    assert kernel.called == bool(x.numel())
+    assert [t.dtype for t in found] == [torch.bfloat16, dtype, torch.float32, torch.float32]
     # A row of one number, or of nearly equal ones, is divided by next to nothing, and what rounding left grows with it.
     over = ((x - x.mean(-1, keepdim=True)).double().square().mean(-1, keepdim=True) + layer.eps).rsqrt().float()
     grown = 1 + x.abs().amax(-1, keepdim=True) * over
@@ -97,7 +104,8 @@ def test_several_threads_give_the_same_bits() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(result(layer, x, weight))
+            with torch.autocast("cpu", torch.bfloat16):
+                found.append(result(layer, x, weight))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found))

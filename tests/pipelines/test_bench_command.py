@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rdmf.model import native
 from rdmf.model.build import MODELS, build_model
-from rdmf_pipelines.benching import diffusion_ways, lengths, matching, plan, reaction
+from rdmf_pipelines.benching import diffusion_ways, layer_kernels, lengths, matching, plan, reaction
 from rdmf_pipelines.benching.bench import Bench, DisagreementError, refuse_difference
 from rdmf_pipelines.benching.settings import settings_of, variants
 from rdmf_pipelines.benching.sheet import Entry, Sheet, load
@@ -63,6 +64,21 @@ def test_kernels_and_matcher(run: Run) -> None:
     assert {"plain loop", "in place", "mirrored", "banded", "dense", "cosine", "FFT"} <= ways
     assert all(e.count and e.low <= e.seconds <= e.high for e in sheet.entries)
     assert sheet.machine["sizes"].startswith("tiny")
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler here: the kernels are not in use")
+def test_layers_between_products(run: Run) -> None:
+    sheet = quick(run, "layers")
+    cases = list(dict.fromkeys(e.case.split(",")[0] for e in sheet.entries))
+    assert cases == ["norm within a sigmoid", "GELU", "sum with dropout", "features to the first product"]
+    assert {e.name for e in sheet.entries} == {layer_kernels.PYTORCH, layer_kernels.KERNEL}
+
+
+def test_without_kernels_the_layers_are_not_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(native.SWITCH, "off")
+    sheet = quick(run, "layers")
+    assert not sheet.entries
+    assert "Not measured" in sheet.notes[layer_kernels.GROUP]
 
 
 def test_cache_on_the_users_own_file(run: Run, tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ GROUPS = {
     "cache": Group("cache_reading", "opening and reading a feature cache, against plain HDF5 and a file a video"),
     "diffusion": Group("diffusion", "the diffusion along time: every exact way of it, against the plain loop"),
     "reaction": Group("reaction", "the reaction along time: own backward pass and kernel, against the plain loop"),
+    "layers": Group(
+        "layer_kernels", "on a CPU: sigmoid of a norm, GELU, dropout, features made ready, against PyTorch's"
+    ),
     "bandwidth": Group("bandwidth", "on a GPU: the kernels alone, against what memory allows"),
     "matcher": Group("matching", "giving windows to moment queries: all samples at once, against scipy one by one"),
     "step": Group("train_step", "a training step of every model, split by part"),
