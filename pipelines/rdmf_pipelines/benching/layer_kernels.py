@@ -17,7 +17,7 @@ from rdmf_pipelines.benching.bench import Bench, has_kernel, refuse_difference, 
 
 GROUP = "layers between products"
 PYTORCH, KERNEL = "PyTorch's operations", "kernel"
-#: (B, L, d, width of the features): 50 Salads as its preset has it, and what the published models are trained on.
+#: (B, L, d, width of the features): like 50 Salads in two-second clips, and what the published models are trained on.
 SIZES = ((8, 275, 64, 18), (32, 75, 256, 2816))
 TINY = ((2, 9, 16, 10),)
 RATE = 0.1
