@@ -105,8 +105,9 @@ def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, see
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     named = preset_for(preset, model)
     draws: list[dict[str, float] | None] = [None, *drawn(trials)]
-    left = list(range(trials))
+    left, seen = list(range(trials)), set[str]()
     for cache in caches:
+        seen.add(cache.stem)
         for at in left:
             chosen = settings_for(model, named, draws[at])
             there = [line for line in lines if line["trial"] == at and line["cache"] == cache.stem]
@@ -120,7 +121,8 @@ def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, see
                 file.write(json.dumps(line) + "\n")
             lines.append(line)
             print(f"{model:<12} {cache.stem} {at} " + "  ".join(f"{c} {scores[c]:.1f}" for c in COLUMNS), flush=True)
-        left = better_half(lines, left)
+        # A run that goes on chooses as it chose before: by the caches so far, not by what lies further on.
+        left = better_half([line for line in lines if line["cache"] in seen], left)
 
 
 def table(out: Path) -> None:
