@@ -100,7 +100,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gray_scott_backward.argtypes = reaction + [pointer] * 15
     lib.heat_forward.argtypes = heat + [pointer] * 4
     lib.heat_backward.argtypes = heat + [pointer] * 6
-    lib.norm_forward.argtypes = [*[whole] * 3, flag, flag, flag, real, flag, *[pointer] * 5]
+    lib.norm_forward.argtypes = [*[whole] * 3, flag, flag, real, flag, *[pointer] * 5]
     lib.norm_backward.argtypes = [*[whole] * 3, flag, flag, flag, *[pointer] * 8]
     lib.prepare_rows.argtypes = [whole, whole, flag, flag, whole, real, flag, *[pointer] * 4]
     lib.expected_overlap.argtypes = [whole, whole, whole, flag, *[pointer] * 4]
@@ -203,22 +203,21 @@ def pointwise(what: str, x: Tensor, side: Tensor | None, dtype: torch.dtype, see
     return out
 
 
-def norm_forward(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, *, bent: bool
-) -> tuple[Tensor, Tensor]:
+def norm_forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, bent: bool) -> tuple[Tensor, Tensor]:
     """Layer norm of x (..., d), contiguous, float32 or bfloat16: see `rdmf.model.norm`.
 
     Args:
         weight, bias: (G, d) float32, contiguous; the first of G equal shares of the rows has the first of them.
-        bent: the sigmoid of it, float32.
+        bent: the sigmoid of it.
 
     Returns:
-        the same shape, of type `dtype`, and each row's mean and reciprocal deviation (R, 2).
+        the same shape, bfloat16 or, bent, float32, and each row's mean and reciprocal deviation (R, 2).
     """
     width = x.shape[-1]
     rows = x.numel() // width
-    out, kept = torch.empty_like(x, dtype=dtype), weight.new_empty(rows, 2)
-    sizes = (rows, width, len(weight), RESULTS[x.dtype], RESULTS[dtype], bent, eps, torch.get_num_threads())
+    out = torch.empty_like(x, dtype=torch.float32 if bent else torch.bfloat16)
+    kept = weight.new_empty(rows, 2)
+    sizes = (rows, width, len(weight), RESULTS[x.dtype], bent, eps, torch.get_num_threads())
     _call("norm_forward", *sizes, weight, bias, x, out, kept)
     return out, kept
 

@@ -26,18 +26,19 @@ INLINE float sigmoid(float z) {
     return (z < 0 ? e : 1.0f) / (1.0f + e);
 }
 
-INLINE void scale_row(int kind, int bent, int64_t d, const float *row, float mean, float grow, const float *weight,
+INLINE void scale_row(int bent, int64_t d, const float *row, float mean, float grow, const float *weight,
                       const float *bias, void *to) {
     for (int64_t c = 0; c < d; c++) {
         float z = (row[c] - mean) * grow * weight[c] + bias[c];
-        store(kind, to, c, bent ? sigmoid(z) : z);
+        if (bent) store(FLOAT32, to, c, sigmoid(z));
+        else store(BFLOAT16, to, c, z);
     }
 }
 
-/* y = (x - mean) * rstd * weight + bias, or the sigmoid of that where `bent`, which is FLOAT32 always; x of kind `from`, y
- * of kind `into`, each FLOAT32 or BFLOAT16. kept: (R, 2) mean and rstd. Returns 0, or 1 where there was no memory. */
-int norm_forward(int64_t R, int64_t d, int64_t G, int from, int into, int bent, float eps, int threads,
-                 const float *weight, const float *bias, const void *x, void *y, float *kept) {
+/* y = (x - mean) * rstd * weight + bias, BFLOAT16, or the sigmoid of that where `bent`, FLOAT32; x of kind `from`, FLOAT32
+ * or BFLOAT16. kept: (R, 2) mean and rstd. Returns 0, or 1 where there was no memory. */
+int norm_forward(int64_t R, int64_t d, int64_t G, int from, int bent, float eps, int threads, const float *weight,
+                 const float *bias, const void *x, void *y, float *kept) {
     int failed = 0;
     (void)threads;
     _Pragma("omp parallel num_threads(threads) if (threads > 1)") {
@@ -52,9 +53,8 @@ int norm_forward(int64_t R, int64_t d, int64_t G, int from, int into, int bent, 
             float grow = 1.0f / sqrtf(variance + eps);
             kept[2 * r] = mean;
             kept[2 * r + 1] = grow;
-            if (bent) scale_row(FLOAT32, 1, d, row, mean, grow, w, b, (float *)y + r * d);
-            else if (into == FLOAT32) scale_row(FLOAT32, 0, d, row, mean, grow, w, b, (float *)y + r * d);
-            else scale_row(BFLOAT16, 0, d, row, mean, grow, w, b, (Half *)y + r * d);
+            if (bent) scale_row(1, d, row, mean, grow, w, b, (float *)y + r * d);
+            else scale_row(0, d, row, mean, grow, w, b, (Half *)y + r * d);
         }
         free(row);
     }

@@ -1,7 +1,7 @@
 """Layer norm in training, in the types at hand, alone or within a sigmoid.
 
-On the CPU a compiled kernel (`norm.c`) spares a pass where types change or a sigmoid follows. Else it is PyTorch's own,
-which is as fast and takes less to call.
+On the CPU a compiled kernel (`norm.c`) spares passes where the result is bfloat16 or a sigmoid follows. Else it is
+PyTorch's own, which is as fast and takes less to call.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def normed(layer: nn.LayerNorm, x: Tensor, *, rounded: bool = False) -> Tensor:
     kind = x.device.type
     cast = rounded and torch.is_autocast_enabled(kind)
     wanted = torch.get_autocast_dtype(kind) if cast else x.dtype
-    if x.dtype == wanted == torch.float32 or not _fits(layer, x, wanted):
+    if wanted != torch.bfloat16 or not _fits(layer, x, wanted):
         out: Tensor = layer(x)
         return out.to(wanted) if cast else out
-    found: Tensor = _Normed.apply(x, layer.weight[None], layer.bias[None], layer.eps, wanted, False)
+    found: Tensor = _Normed.apply(x, layer.weight[None], layer.bias[None], layer.eps, False)
     return found
 
 
@@ -49,7 +49,7 @@ def concentration(layer: nn.LayerNorm, x: Tensor, gain: Tensor | None = None, sh
     if gain is not None and shift is not None:
         gain = 1 + gain.squeeze(1).float()
         weight, bias = weight * gain, bias * gain + shift.squeeze(1).float()  # (B, d)
-    found: Tensor = _Normed.apply(x, weight, bias, layer.eps, torch.float32, True)
+    found: Tensor = _Normed.apply(x, weight, bias, layer.eps, True)
     return found
 
 
@@ -61,11 +61,9 @@ def _fits(layer: nn.LayerNorm, x: Tensor, wanted: torch.dtype) -> bool:
 
 class _Normed(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, bent: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, bent: bool) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
-        out, kept = native.norm_forward(x, weight, bias.contiguous(), eps, dtype, bent=bent)
+        out, kept = native.norm_forward(x, weight, bias.contiguous(), eps, bent=bent)
         ctx.save_for_backward(x, weight, kept, *([out] if bent else []))
         return out
 
@@ -73,4 +71,4 @@ class _Normed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight, kept, *bent = ctx.saved_tensors
-        return *native.norm_backward(x, weight, kept, bent[0] if bent else None, gradient), None, None, None
+        return *native.norm_backward(x, weight, kept, bent[0] if bent else None, gradient), None, None

@@ -7,7 +7,7 @@
 #define INLINE static inline __attribute__((always_inline))
 typedef uint16_t Half __attribute__((may_alias));
 
-/* A vector is one register: of a wider one GCC keeps the parts in memory, which takes two to five times as long. */
+/* A vector is one register: of a wider one GCC keeps the parts in memory, which takes two to four times as long. */
 #if defined(__AVX512F__)
 enum { LANES = 16 };
 #elif defined(__AVX__)

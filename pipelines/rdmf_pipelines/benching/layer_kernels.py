@@ -76,7 +76,7 @@ def _size(bench: Bench, batch: int, length: int, width: int, features: int) -> N
         ),
     }
     for what, (leaves, pytorch, kernel) in cases.items():
-        last = features if what.startswith("features") else leaves[0].shape[-1]
+        last = leaves[0].shape[-1] if leaves else features
         case = f"{what}, {batch} x {length} x {last}"
         gradient = drawn(batch, length, last)
         ways = {PYTORCH: pytorch, KERNEL: kernel}
