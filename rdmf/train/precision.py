@@ -16,3 +16,15 @@ def precision(word: str, device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
     return torch.bfloat16 if word == "on" else None
+
+
+def multiplies_bfloat16() -> bool | None:
+    """Whether the processor does (avx512_bf16, AMX): on others such a product takes ten times as long, not less.
+
+    None where PyTorch does not tell: older ones, and on processors other than x86.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    can = capabilities() if capabilities is not None else {}
+    if can.get("architecture") != "x86_64":
+        return None
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))

@@ -60,15 +60,30 @@ def test_the_data(data: float, word: str) -> None:
     assert word in said(one(group, "rdmf", "step", 1.0), one(group, "rdmf", "data", data))
 
 
-def test_each_published_loop_by_itself() -> None:
-    def step(case: str, a: float, b: float) -> Entry:
-        more = {"of a's loop": a, "of b's loop": b}
-        return Entry("training step", case, "step", 1, 1, 1, 5, "", more)
+def beside(group: str, case: str, **more: float) -> Entry:
+    fields = {
+        {"a": "of a's loop", "b": "of b's loop", "both": "of a's loop on two threads"}[k]: v for k, v in more.items()
+    }
+    return Entry(group, case, {"training step": "step"}.get(group, "an epoch"), 1, 1, 1, 5, "", fields)
 
-    told = said(step("rdmf, 100", 1.0, 2.0), step("rdmf, 16", 2.9, 3.1), step("a", 50.0, 50.0))
-    assert "**Not reached**" in told
-    assert "2.9 times that of a's loop (not)" in told
-    assert "3.1 times that of b's loop (reached)" in told
+
+def test_one_core_beside_published_loops_is_told_but_not_judged() -> None:
+    ours = [beside("training step", "rdmf, 100", a=1.0, b=2.0), beside("training step", "rdmf, 16", a=2.9, b=3.1)]
+    told = said(*ours, beside("training step", "a", a=50.0, b=50.0))
+    assert "rdmf, 16 has 2.9 times those of a's loop; rdmf, 16 has 3.1 times those of b's loop." in told
+    assert "eached" not in told
+
+
+@pytest.mark.parametrize(("least", "word"), [(3.0, "**Reached**"), (2.9, "**Not reached**")])
+def test_each_published_loop_beside_two_cores(least: float, word: str) -> None:
+    group = "training in two processes"
+    told = said(
+        beside(group, "rdmf, one process", a=2.0, b=3.1, both=1.1),
+        beside(group, "rdmf, two processes", a=least, b=6.0, both=1.5),
+    )
+    assert word in told
+    assert f"rdmf, two processes has {least:.1f} times those of a's loop; rdmf, two processes has 6.0" in told
+    assert "on two cores too: rdmf, two processes has 1.5 times those of a's loop on two threads." in told
 
 
 def test_the_paper() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rdmf.model import native
 from rdmf.model.build import MODELS, build_model
-from rdmf_pipelines.benching import diffusion_ways, layer_kernels, lengths, matching, plan, reaction
+from rdmf_pipelines.benching import diffusion_ways, layer_kernels, lengths, matching, plan, reaction, two_processes
 from rdmf_pipelines.benching.bench import Bench, DisagreementError, refuse_difference
 from rdmf_pipelines.benching.settings import settings_of, variants
 from rdmf_pipelines.benching.sheet import Entry, Sheet, load
@@ -111,6 +111,22 @@ def test_epoch(run: Run) -> None:
     paper = next(e for e in sheet.entries if e.group == "the paper's schedule")
     rate, whole = paper.more["samples a second"], paper.more["50 epochs of 7,218 queries, s"]
     assert rate * whole == pytest.approx(50 * 7218)
+
+
+@pytest.mark.long
+def test_two_processes_beside_one(run: Run) -> None:
+    sheet = quick(run, "processes")
+    assert [(e.case, e.count) for e in sheet.entries] == [("rdmf, one process", 3), ("rdmf, two processes", 3)]
+    assert all(e.more["samples a second"] * e.seconds == pytest.approx(16) for e in sheet.entries)
+
+
+def test_a_run_of_two_processes_that_fails_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_processes, "_cases", lambda quick: {"rdmf": {"train.batch": 0}})
+    code, out, err = run("--quick", "--device", "cpu", "--only", "processes")
+    assert (code, out) == (2, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("error: training in two processes: rdmf train in one process failed: ")
+    assert "train.batch" in last
 
 
 @pytest.mark.long

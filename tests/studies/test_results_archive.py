@@ -59,7 +59,10 @@ def test_runs_beside_the_page_count_as_done(
     assert rdmf("report", "--plan", "other.yaml", "--run", "--jobs", 1) == 2
     assert "fold1.h5 has changed since" in capsys.readouterr().err
     shutil.rmtree(place / "all/steps")
+    capsys.readouterr()
     assert rdmf("report", "--plan", "other.yaml", "--run", "--jobs", 1, "--partial") == 0
+    assert "4 finished runs in docs/results are made anew" in (said := capsys.readouterr().out)
+    assert "other numbers in fold1.h5 (" in said
     assert len((place / "diary").read_text().splitlines()) == 2 + 2 + 2
     # All of it once more.
     shutil.rmtree(place / "all")

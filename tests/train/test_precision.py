@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from rdmf.train import train
-from rdmf.train.precision import precision
+from rdmf.train import loop, train
+from rdmf.train.precision import multiplies_bfloat16, precision
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,42 @@ def test_where_it_is_used(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
     assert precision(word, torch.device(device)) is expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "avx512_f": True}, False),
+        ({"architecture": "aarch64", "arm_bf16": True}, None),
+        (None, None),
+    ],
+)
+def test_whether_the_processor_multiplies_it(
+    told: dict[str, Any] | None, expected: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert multiplies_bfloat16() is expected
+
+
+@pytest.mark.parametrize(("word", "multiplies", "warned"), [("on", False, 1), ("on", True, 0), ("auto", False, 0)])
+def test_who_asks_for_it_where_it_is_slow_is_told(
+    word: str,
+    multiplies: bool,
+    warned: int,
+    cache_path: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda: multiplies)
+    train(cache_path, tmp_path / "run", overrides={**tiny, "epochs": 1, "train.amp": word})
+    assert capsys.readouterr().err.count("does not multiply bfloat16") == warned
 
 
 @pytest.mark.long

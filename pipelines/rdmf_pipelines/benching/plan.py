@@ -36,6 +36,7 @@ GROUPS = {
     "bandwidth": Group("bandwidth", "on a GPU: the kernels alone, against what memory allows"),
     "matcher": Group("matching", "giving windows to moment queries: all samples at once, against scipy one by one"),
     "step": Group("train_step", "a training step of every model, split by part"),
+    "processes": Group("two_processes", "on a CPU: training in one process, and in two that share each batch"),
     "recorded": Group(
         "recorded_steps", "on a GPU: a step launched and recorded as a graph, and what the GPU does in it"
     ),

@@ -33,11 +33,14 @@ GROUP = "training step"
 STEP, PRODUCTS = "step", "matrix products alone"
 PARTS = ("data", "forward", "loss", "matching", "backward", "clip", "weights", "average")
 RATE = "samples a second"
-#: Samples a second of the authors' own loops, one thread, no loader processes: keys of train-speed.json.
+#: {threads: {model: key of train-speed.json}}, samples a second of the authors' own loops without loader processes.
 PUBLISHED = {
-    "moment-detr": "moment_detr_1thread_nw0",
-    "qd-detr": "qd_detr_1thread_nw0",
-    "cg-detr": "cg_detr_1thread_nw0",
+    1: {
+        "moment-detr": "moment_detr_1thread_nw0",
+        "qd-detr": "qd_detr_1thread_nw0",
+        "cg-detr": "cg_detr_1thread_nw0",
+    },
+    2: {"moment-detr": "moment_detr_nw0", "qd-detr": "qd_detr_nw0"},
 }
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "train-speed.json"
 ABOUT = (
@@ -150,12 +153,13 @@ class Stepping:
         return 2.0 * 3200 * 256 * 256 / statistics.median(taken)
 
 
-def published_rates() -> dict[str, float]:
-    """{model: samples a second of its authors' loop}, one thread; empty where that measurement is not beside this."""
+def published_rates(*, threads: int = 1) -> dict[str, float]:
+    """{model: samples a second of its authors' loop}; empty where that measurement is not beside this."""
     if not GOLDEN.is_file():
         return {}
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    return {name: golden[key]["samples_per_s_at_median"] for name, key in PUBLISHED.items() if key in golden}
+    keys = PUBLISHED[threads]
+    return {name: golden[key]["samples_per_s_at_median"] for name, key in keys.items() if key in golden}
 
 
 def measure(bench: Bench) -> None:

@@ -33,6 +33,16 @@ def doctor() -> None:
             line(package, f"not installed: {remedy}")
     import torch
 
+    from rdmf.train.precision import multiplies_bfloat16
+
+    line(
+        "bfloat16 on the CPU",
+        {
+            True: "multiplied: --set train.amp=on makes training on it faster",
+            False: "not multiplied: leave train.amp as it is",
+            None: "not known to torch",
+        }[multiplies_bfloat16()],
+    )
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(i)

@@ -196,9 +196,17 @@ def _run(plan: Plan, jobs: int | None, keep: str, page: Path | None) -> int:
             _make(path, command)
     studies = [study.make() for study in plan.studies]
     if page is not None:
-        found = sum(restore(study, find(page, study.out.name)) for study in studies)
-        if found:
-            print(f"{found} finished runs out of {page.with_suffix('')} (--from-scratch leaves them out)", flush=True)
+        found = [restore(study, find(page, study.out.name)) for study in studies]
+        count, others = sum(taken for taken, _ in found), [path for _, left in found for path in left]
+        if count:
+            print(f"{count} finished runs out of {page.with_suffix('')} (--from-scratch leaves them out)", flush=True)
+        if others:
+            print(
+                f"{len(others)} finished runs in {page.with_suffix('')} are made anew: they are of the same settings, "
+                f"but of other numbers in {', '.join(map(str, dict.fromkeys(others)))} (encoded on another sort of "
+                "processor, for instance)",
+                flush=True,
+            )
     return run_studies(studies, jobs=jobs, keep=keep)
 
 

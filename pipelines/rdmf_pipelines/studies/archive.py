@@ -23,25 +23,32 @@ def find(page: Path, name: str) -> Results | None:
     return Results.read(files) if files.about.is_file() and files.arrays.is_file() else None
 
 
-def restore(study: Study, kept: Results | None) -> int:
-    """Make the run directories of a study's jobs that are not begun, as `--keep none` leaves them; returns how many.
+def restore(study: Study, kept: Results | None) -> tuple[int, list[Path]]:
+    """Make the run directories of a study's jobs that are not begun, as `--keep none` leaves them.
 
     Only runs of the same settings, seed, features and split are taken. Their notes say by which code they were made.
+
+    Returns:
+        how many; and of each that was left only because its features hold other numbers the cache, once for each.
     """
     if kept is None or kept.about["table"] != study.table.name:
-        return 0
+        return 0, []
     notes = {(note["row"], note["fold"], note["seed"]): note for note in kept.notes}
-    restored = 0
+    restored, others = 0, []
     for job in study.jobs:
         note = notes.get((job.row.label, job.fold.name, job.seed))
         if note is None or (job.folder / DONE).exists() or (job.folder / "config.json").exists():
             continue
         done = note["done"]
-        if (done["content"], done["split"]) == (job.fold.content, job.fold.split) and job.agrees(done):
-            _scores(kept, note).save(scores_path(job.folder, job.fold.split))
-            write_json(job.folder / DONE, done)
-            restored += 1
-    return restored
+        if done["split"] != job.fold.split or not job.agrees(done):
+            continue
+        if done["content"] != job.fold.content:
+            others.append(job.fold.features)
+            continue
+        _scores(kept, note).save(scores_path(job.folder, job.fold.split))
+        write_json(job.folder / DONE, done)
+        restored += 1
+    return restored, others
 
 
 def _scores(kept: Results, note: dict[str, object]) -> Scores:
