@@ -2,13 +2,15 @@
 
     python benchmarks/search.py univtg --preset joined features/joined-ff0.h5 features/joined-ff3.h5
     python benchmarks/search.py univtg --preset salads50 features/salads50-fold1.h5
+    python benchmarks/search.py univtg --preset salads50 features/salads50-fold1.h5 --only 0 6 --seed 1
     python benchmarks/search.py --table docs/trials
 
 Trial 0 is the preset as it is. The others change what every model of the harness has and its design does not fix: the
 rate (a multiple of the preset's, which `benchmarks/tune.py` has chosen for each model), dropout, weight decay,
 augmentation, the batch, and whether feature rows are of unit length. The epochs stay: the budget is equal. Of several
 caches the first sees every trial, each further one the better half of those before. What is learnt from and watched,
-and what is printed: as benchmarks/tune.py has it. A trial that OUT holds is not run again.
+and what is printed: as benchmarks/tune.py has it. A trial that OUT holds is not run again. With --only some trials are
+run with further seeds: where one run says little, the preset and the best beside it can be told apart by several.
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ def means(lines: list[dict[str, Any]], at: int) -> list[float]:
 
 
 def adopted(lines: list[dict[str, Any]]) -> int:
-    """The trial that the preset shall have: the best of those that saw every cache, if it beats trial 0 by MARGIN."""
+    """The trial that the preset shall have: the best of those that saw every cache and seed, if it beats trial 0 by
+    MARGIN."""
     runs = Counter(line["trial"] for line in lines)
     full = [at for at in sorted(runs) if runs[at] == max(runs.values())]
     best = max(full, key=lambda at: means(lines, at)[-1])
@@ -97,23 +100,32 @@ def better_half(lines: list[dict[str, Any]], trials: list[int]) -> list[int]:
     return sorted(ranked[: (len(trials) + 1) // 2])
 
 
-def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, seed: int) -> None:
+def run(
+    model: str, preset: str, caches: list[Path], out: Path, trials: int, seed: int, only: list[int] | None = None
+) -> None:
     """Adds a line to OUT for each trial and cache that is not there yet: the first cache all trials, the next one the
-    better half of them, and so on."""
+    better half of them, and so on.
+
+    Args:
+        only: these trials on every cache, whatever seeds OUT holds already.
+    """
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{preset}-{model}.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     named = preset_for(preset, model)
     draws: list[dict[str, float] | None] = [None, *drawn(trials)]
-    left, seen = list(range(trials)), set[str]()
+    left, seen = list(range(trials)) if only is None else only, set[str]()
+    if not set(left) <= set(range(trials)):
+        raise InputError(f"--only {' '.join(map(str, left))}: there are trials 0 to {trials - 1}")
     for cache in caches:
         seen.add(cache.stem)
         for at in left:
             chosen = settings_for(model, named, draws[at])
             there = [line for line in lines if line["trial"] == at and line["cache"] == cache.stem]
-            if any(line["settings"] != chosen or line["seed"] != seed for line in there):
+            known = {line["seed"] for line in there}
+            if any(line["settings"] != chosen for line in there) or (only is None and known and seed not in known):
                 raise InputError(f"{path}: trial {at} is there with other settings or another seed; name another --out")
-            if there:
+            if seed in known:
                 continue
             scores = trial([cache], named, chosen, seed)
             line = {"trial": at, "of": trials, "cache": cache.stem, "seed": seed, "settings": chosen, "scores": scores}
@@ -122,16 +134,17 @@ def run(model: str, preset: str, caches: list[Path], out: Path, trials: int, see
             lines.append(line)
             print(f"{model:<12} {cache.stem} {at} " + "  ".join(f"{c} {scores[c]:.1f}" for c in COLUMNS), flush=True)
         # A run that goes on chooses as it chose before: by the caches so far, not by what lies further on.
-        left = better_half([line for line in lines if line["cache"] in seen], left)
+        if only is None:
+            left = better_half([line for line in lines if line["cache"] in seen and line["seed"] == seed], left)
 
 
 def table(out: Path) -> None:
-    """Markdown: a row for each model and trial, means over the caches it was run on; marked is the one to adopt."""
+    """Markdown: a row for each model and trial, means over its caches and seeds; marked is the one to adopt."""
     for path in sorted(out.glob("*.jsonl")):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         runs, chosen = Counter(line["trial"] for line in lines), adopted(lines)
         print(f"\n{path.stem}: {', '.join(dict.fromkeys(line['cache'] for line in lines))}\n")
-        print(f"| trial | folds | {' | '.join(COLUMNS)} | mean | settings |\n|{'---|' * 8}")
+        print(f"| trial | runs | {' | '.join(COLUMNS)} | mean | settings |\n|{'---|' * 8}")
         for at in sorted(runs):
             settings = next(line["settings"] for line in lines if line["trial"] == at)
             said = ", ".join(f"{k.split('.')[-1]} {v:g}" for k, v in settings.items() if k != "model.name")
@@ -149,6 +162,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/search"))
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0, help="of the training; the list of settings has its own")
+    parser.add_argument(
+        "--only", type=int, nargs="+", metavar="TRIAL", help="these on every cache, also with a new seed"
+    )
     parser.add_argument("--table", type=Path, metavar="OUT", help="print what is there")
     given = parser.parse_intermixed_args()
     if given.table:
@@ -157,7 +173,7 @@ def main() -> None:
     if not (given.model and given.preset and given.caches):
         parser.error("MODEL, --preset and caches are needed")
     try:
-        run(given.model, given.preset, given.caches, given.out, given.trials, given.seed)
+        run(given.model, given.preset, given.caches, given.out, given.trials, given.seed, given.only)
     except InputError as error:
         parser.error(str(error))
 

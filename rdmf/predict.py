@@ -158,8 +158,8 @@ def records(
                     [round(float(s), 4), round(float(e), 4), round(float(p), 6)]
                     for (s, e), p in zip(spans[i][kept], scores[i][kept])
                 ],
-                # As fine as single precision is near 1: a model sure of itself must not lose its order to rounding.
-                "pred_saliency_scores": [round(float(v), 8) for v in curve],
+                # As fine as single precision, near 0 as near 1: a model sure of itself must not lose its order.
+                "pred_saliency_scores": [float(f"{v:.8g}") for v in curve],
             }
         )
     return out

@@ -1,7 +1,8 @@
 """Moments read off a run's saliency instead of its decoder: one rule for every model.
 
-The moments are the maximum-sum runs of (saliency logit - level). The level is the one number that is chosen, on the
-run's training split; so a table can say which part of a gain is a model's saliency and which its decoder.
+The moments are the maximum-sum runs of (saliency score - level): the score is the logit of what is shown, or what the
+network said where that is no logit (`rdmf.model.base.Grounder.scores`). The level is the one number that is chosen, on
+the run's training split; so a table can say which part of a gain is a model's saliency and which its decoder.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ Floats = NDArray[np.float64]
 
 #: Moments read from each query.
 MOMENTS = 10
-#: Candidate levels: these quantiles of the training split's own logits, whatever their scale, and plain logits.
+#: Candidate levels: these quantiles of the training split's own scores, whatever their scale, and plain logits.
 QUANTILES = (0.02, *(i / 20 for i in range(1, 20)), 0.98)
 LOGITS = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
-_SATURATED = 1e-6
 _QUERIES_AT_ONCE = 256
 
 
@@ -38,7 +38,7 @@ class Reading:
     """How moments are read off one run's saliency.
 
     Attributes:
-        level: the saliency logit from which on a clip is worth including.
+        level: the saliency score from which on a clip is worth including.
         train_miou: the mIoU in percent that it reaches on the training split, where it was chosen.
         queries: how many training queries chose it.
     """
@@ -52,19 +52,13 @@ class Reading:
         return {"level": round(self.level, 4), "train mIoU": round(self.train_miou, 2), "train queries": self.queries}
 
 
-def logit(saliency: NDArray[Any]) -> Floats:
-    """The score before the sigmoid, of saliency in [0, 1]; what single precision saturated ends at about +-14."""
-    share = np.clip(np.asarray(saliency, dtype=np.float64), _SATURATED, 1 - _SATURATED)
-    return np.asarray(np.log(share) - np.log1p(-share))
-
-
 def read_moments(
     scores: Sequence[Floats], edges: Sequence[Floats], durations: Floats, level: float, k: int = MOMENTS
 ) -> tuple[Floats, Floats]:
     """The k best disjoint maximum-sum runs of each query.
 
     Args:
-        scores: per query (L,) logits. edges: per query (L + 1,) shares of the duration. durations: (Q,) seconds.
+        scores: per query (L,). edges: per query (L + 1,) shares of the duration. durations: (Q,) seconds.
 
     Returns:
         spans (Q, k, 2) seconds, best first; totals (Q, k), the sums they were chosen by, -inf where nothing was left.
@@ -89,7 +83,7 @@ def choose_level(scores: Sequence[Floats], edges: Sequence[Floats], windows: Seq
     """The level whose best run has the highest mean IoU with the annotated windows; of equal ones the middle one.
 
     Args:
-        scores: per query (L,) logits. edges: (L + 1,) shares of the duration. windows: (W, 2) shares, W >= 1.
+        scores: per query (L,). edges: (L + 1,) shares of the duration. windows: (W, 2) shares, W >= 1.
 
     Returns:
         the level and its mIoU in percent.
@@ -150,7 +144,7 @@ def fit_reading(run: Run, cache: Cache, *, device: torch.device) -> Reading:
         raise InputError(f"{cache.path}: split '{name}' has no annotated windows to choose a reading's level by")
     saliency, edges = predict_split_arrays(run.model.to(device), data)[2], split_edges(data)
     level, miou = choose_level(
-        [logit(saliency[i]) for i in known], [edges[i] for i in known], [truth[i][valid[i]] for i in known]
+        [run.model.scores(saliency[i]) for i in known], [edges[i] for i in known], [truth[i][valid[i]] for i in known]
     )
     return Reading(level, miou, len(known))
 
@@ -163,17 +157,16 @@ def split_edges(data: Split) -> list[Floats]:
 
 
 def read_split(
-    data: Split, saliency: Sequence[NDArray[Any]], reading: Reading, k: int = MOMENTS
+    data: Split, scores: Sequence[Floats], reading: Reading, k: int = MOMENTS
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Moments of a split in the form of `rdmf.predict.predict_split_arrays`.
 
     Args:
-        saliency: (L_q,) in [0, 1] per query of the split.
+        scores: (L_q,) per query of the split (`rdmf.model.base.Grounder.scores`).
 
     Returns:
         spans (Q, k, 2) seconds, best first; scores (Q, k) in (0, 1), growing with the runs' sums, -1 where empty.
     """
-    scores = [logit(s) for s in saliency]
     spans, totals = read_moments(scores, split_edges(data), data.durations, reading.level, k)
     finite = np.where(np.isfinite(totals), totals, 0)
     share = np.where(np.isfinite(totals), 0.5 + 0.5 * finite / (1 + np.abs(finite)), -1)
@@ -199,4 +192,5 @@ def predict_split_by_reading(
     reading = fit_reading(run, cache, device=where)
     data = Split.load(cache, index, device=where, max_tokens=run.config.data.max_tokens, pool=run.config.data.pool)
     saliency = predict_split_arrays(run.model.to(where), data)[2]
-    return records(cache, data, *read_split(data, saliency, reading), saliency), reading
+    scores = [run.model.scores(curve) for curve in saliency]
+    return records(cache, data, *read_split(data, scores, reading), saliency), reading

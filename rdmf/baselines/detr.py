@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rdmf.baselines.settings import DETRConfig
 from rdmf.model.base import Grounder
 from rdmf.model.batch import Batch
+from rdmf.model.curves import Floats, squashed, unsquashed
 from rdmf.model.spans import overlap, to_centre, to_edges
 from rdmf.train.losses import Targets
 from rdmf.train.matcher import match
@@ -218,3 +220,11 @@ class DETRGrounder(Grounder):
     def candidates(self, output: Any) -> tuple[Tensor, Tensor]:
         """One a moment query, scored by its probability of being a moment."""
         return output.layers[-1].spans, output.layers[-1].scores
+
+    def curve(self, output: Any) -> Tensor:
+        """Saliency (B, L) in [0, 1]; margins and ranks have formed it, so it is no logit: see `rdmf.model.curves`."""
+        return squashed(output.saliency)
+
+    def scores(self, curve: NDArray[Any]) -> Floats:
+        """The saliency as the network said it."""
+        return unsquashed(curve)

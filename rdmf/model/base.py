@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmf.config import Config
 from rdmf.model.batch import Batch
+from rdmf.model.curves import Floats, logit
 from rdmf.store import InputError
 
 if TYPE_CHECKING:
@@ -60,6 +62,10 @@ class Grounder(nn.Module, ABC):
     def curve(self, output: Any) -> Tensor:
         """Saliency (B, L) in [0, 1], ordered as `output.saliency`: what is written and drawn."""
         return torch.sigmoid(output.saliency)
+
+    def scores(self, curve: NDArray[Any]) -> Floats:
+        """Of saliency in [0, 1], of any shape, the scores behind it: what moments are read off (`rdmf.reading`)."""
+        return logit(curve)
 
     def check_widths(self, batch: Batch) -> None:
         """Refuse features of other widths than the model was built for.

@@ -6,10 +6,12 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdmf.reading import choose_level, logit, read_moments
+from rdmf.model.curves import logit, squashed, unsquashed
+from rdmf.reading import choose_level, read_moments
 
 
 def even(n: int) -> np.ndarray:
@@ -65,3 +67,17 @@ def test_logit_undoes_the_sigmoid_and_stays_finite() -> None:
     x = np.linspace(-9, 9, 19)
     assert logit(1 / (1 + np.exp(-x))) == pytest.approx(x, abs=1e-6)
     assert np.isfinite(logit(np.array([0.0, 1.0]))).all()
+
+
+@given(st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=9))
+def test_scores_that_are_no_logits_come_back_from_the_unit_interval(values: list[float]) -> None:
+    x = torch.tensor(values, dtype=torch.float32)
+    curve = squashed(x)
+    assert ((curve > 0) & (curve < 1)).all()
+    assert unsquashed(curve.numpy()) == pytest.approx(x.double().numpy(), abs=1e-6, rel=2e-5 if x.max() > 0 else 1e-6)
+    assert (torch.diff(curve[x.argsort()]) >= 0).all()
+
+
+def test_the_ends_of_the_unit_interval_are_finite_scores() -> None:
+    assert np.isfinite(unsquashed(np.array([0.0, 1.0]))).all()
+    assert unsquashed(np.array([0.5])) == pytest.approx(0)

@@ -107,6 +107,35 @@ def test_what_is_there_is_not_run_again_nor_mixed_with_other_trials(
     assert (seen, path.read_text().splitlines()) == ([], lines)
 
 
+def test_further_seeds_of_some_trials_tell_them_apart(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "a.h5"
+    fourth = search.settings_for("cg-detr", "salads50-cg-detr", search.drawn(5)[3])
+    luck = [90.0]  # the first run of trial 4 alone
+    seen = fake(search, monkeypatch, lambda settings: (luck.pop() if luck else 5.0) if settings == fourth else 20.0)
+    lines = out / "salads50-cg-detr.jsonl"
+
+    def chosen() -> int:
+        return int(search.adopted([json.loads(line) for line in lines.read_text().splitlines()]))
+
+    search.run("cg-detr", "salads50", [cache], out, 5, seed=0)
+    assert chosen() == 4
+    for seed in (1, 2, 3, 4, 4):
+        search.run("cg-detr", "salads50", [cache], out, 5, seed=seed, only=[0, 4])
+    assert len(seen) == 5 + 2 * 4
+    assert chosen() == 4  # 22 from 20
+    search.run("cg-detr", "salads50", [cache], out, 5, seed=5, only=[0, 4])
+    assert chosen() == 0
+    search.run("cg-detr", "salads50", [cache], out, 5, seed=0)
+    assert len(seen) == 5 + 2 * 5
+    capsys.readouterr()
+    search.table(out)
+    assert "| 4 | 6 | 19.2 |" in capsys.readouterr().out
+    with pytest.raises(InputError, match="trials 0 to 4"):
+        search.run("cg-detr", "salads50", [cache], out, 5, seed=5, only=[5])
+
+
 @pytest.mark.parametrize(("gain", "chosen"), [(0.0, 0), (1.0, 0), (1.5, 2)])
 def test_a_trial_is_adopted_where_it_is_more_than_the_margin_better(
     search: ModuleType, gain: float, chosen: int

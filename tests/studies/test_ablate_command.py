@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from studies_samples import FOLDS, ONE, SMALL_RUN, STUDY, TWO, fake_run, make_ca
 from rdmf_pipelines.studies import job, runner
 from rdmf_pipelines.studies.figure import draw
 from rdmf_pipelines.studies.results import Results
-from rdmf_pipelines.studies.scoring import METRICS
+from rdmf_pipelines.studies.scoring import METRICS, SCORING, Scores, scores_path
 
 
 def test_a_study_from_beginning_to_end(
@@ -147,30 +148,31 @@ def test_the_table_of_models_gives_each_its_own_preset(place: Path, capsys: pyte
         assert presets[0].endswith(model)
 
 
+class Here:
+    """Stands in for a worker: does its jobs in this process, for the sake of time."""
+
+    def __init__(self, *_: object) -> None:
+        self.told, self.said = os.pipe()
+
+    def give(self, described: Path) -> None:
+        os.write(self.said, b"%d\n" % job.main(str(described)))
+
+    def fileno(self) -> int:
+        return self.told
+
+    def answer(self) -> tuple[int, bool]:
+        return int(os.read(self.told, 64)), True
+
+    def end(self) -> None:
+        os.close(self.said)
+
+    def wait(self, _: float) -> None:
+        os.close(self.told)
+
+
 def test_what_a_job_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained, scored, noted and tidied; in this process here, for the sake of time."""
+    """Trained, scored, noted and tidied."""
     study = (*ONE, "--set", "decoder.layers=1", "--set", "train.epochs=1", "--keep", "none", "--out", "study")
-
-    class Here:
-        """Stands in for a worker."""
-
-        def __init__(self, *_: object) -> None:
-            self.told, self.said = os.pipe()
-
-        def give(self, described: Path) -> None:
-            os.write(self.said, b"%d\n" % job.main(str(described)))
-
-        def fileno(self) -> int:
-            return self.told
-
-        def answer(self) -> tuple[int, bool]:
-            return int(os.read(self.told, 64)), True
-
-        def end(self) -> None:
-            os.close(self.said)
-
-        def wait(self, _: float) -> None:
-            os.close(self.told)
 
     monkeypatch.setattr(runner, "Worker", Here)
     assert rdmf(*study) == 0
@@ -188,6 +190,37 @@ def test_what_a_job_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "study/table.md").unlink()
     assert rdmf(*study) == 0
     assert (place / "study/table.md").exists()
+
+
+def test_what_an_earlier_rdmf_scored_otherwise_is_scored_anew(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = (*ONE, "--set", "decoder.layers=1", "--set", "train.epochs=1", "--out", "study")
+    monkeypatch.setattr(runner, "Worker", Here)
+    assert rdmf(*study) == 0
+    monkeypatch.setattr(runner, "Worker", pytest.fail)
+    folder = place / "study/runs/full/fold1/seed-0"
+    file = scores_path(folder, "test")
+    right = Scores.load(file)
+    assert right is not None
+
+    def spoil() -> None:
+        about = {**right.about, "key": {**right.about["key"], "scoring": SCORING - 1}}
+        replace(right, about=about, decoder=np.zeros_like(right.decoder)).save(file)
+
+    spoil()
+    capsys.readouterr()
+    assert rdmf(*study) == 0
+    assert "scored anew, for an earlier rdmf scored them otherwise: 1 of the finished runs" in capsys.readouterr().out
+    np.testing.assert_array_equal(Results.load(place / "study").decoder[0, 0], right.decoder)
+    assert rdmf(*study) == 0
+    assert "scored anew" not in capsys.readouterr().out
+    # Without weights there is nothing to do it with.
+    spoil()
+    (folder / "best.safetensors").unlink()
+    assert rdmf(*study) == 0
+    assert "scored anew" not in capsys.readouterr().out
+    assert Results.load(place / "study").decoder.max() == 0
 
 
 def test_a_job_that_cannot_be_scored_is_not_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

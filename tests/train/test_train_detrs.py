@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rdmf.evaluation.records import annotations_from_cache
+from rdmf.evaluation.summary import per_query
 from rdmf.predict import predict_split
+from rdmf.reading import predict_split_by_reading
 from rdmf.run import load_run
 from rdmf.store import InputError, open_cache
 from rdmf.train import train
@@ -65,6 +69,36 @@ def test_it_trains_and_predicts(name: str, cache_path: Path, tmp_path: Path) -> 
     answer = run.predict_features(video, times, float(times[-1, 1]), tokens, device="cpu")
     assert len(answer["saliency"]) == len(video)
     assert answer["pred_relevant_windows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shift"), [("qd-detr", -60.0), ("moment-detr", 30.0), ("univtg", 0.0), ("rdmf", -25.0)]
+)
+def test_however_low_saliency_lies_its_order_is_what_is_scored(
+    name: str, shift: float, cache_path: Path, tmp_path: Path
+) -> None:
+    """QD-DETR and CG-DETR push it down without end: to numbers that a sigmoid and eight decimals made all the same."""
+    given = overrides(name) if name in MODELS else {**TINY, "model.name": name}
+    run = load_run(train(cache_path, tmp_path / "run", overrides={**given, "epochs": 1}, quiet=True))
+    before, found = run.model.forward, []
+    with open_cache(cache_path) as cache:
+        truth = annotations_from_cache(cache, "test")
+        for moved in (0.0, shift):
+
+            def forward(batch: Any, by: float = moved) -> Any:
+                output = before(batch)
+                output.saliency.add_(by)
+                return output
+
+            run.model.forward = forward  # type: ignore[method-assign]
+            answers, reading = predict_split_by_reading(run, cache, "test", device="cpu")
+            found.append((per_query(answers, truth), reading.level))
+    (usual, level), (low, low_level) = found
+    assert low["saliency mAP"] == pytest.approx(usual["saliency mAP"])
+    assert np.nanstd(usual["saliency mAP"]) > 0
+    if name in MODELS:  # their scores are read as they are; a logit ends at -14
+        assert low_level == pytest.approx(level + shift, abs=1e-3)
+        assert low["mIoU"] == pytest.approx(usual["mIoU"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -17,7 +17,7 @@ from rdmf_pipelines.studies.jobs import Job, Study
 from rdmf_pipelines.studies.results import collect
 from rdmf_pipelines.studies.reuse import take, take_over
 from rdmf_pipelines.studies.runner import gpu_names, parallel, run_jobs
-from rdmf_pipelines.studies.scoring import METRICS
+from rdmf_pipelines.studies.scoring import METRICS, SCORING, score_run
 from rdmf_pipelines.studies.sheet import write_sheet
 
 
@@ -36,6 +36,7 @@ def run_studies(studies: Sequence[Study], *, jobs: int | None = None, keep: str 
         _refuse_foreign(study, redo)
     code = provenance.code()
     taken = [take_over(study, code) for study in studies]
+    _score_anew([job for study in studies for job in study.jobs])
     waiting = {study.out: [job for job in study.jobs if job.done() is None] for study in studies}
     left = [job for some in waiting.values() for job in some]
     devices = {str(job.config["train"]["device"]) for job in left}
@@ -74,6 +75,20 @@ def run_studies(studies: Sequence[Study], *, jobs: int | None = None, keep: str 
     for job, said in failed:
         print(f"failed: {job.name}: {said}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _score_anew(jobs: Sequence[Job]) -> None:
+    """Score runs again that an earlier rdmf scored otherwise; those whose weights were not kept stay as they are."""
+    found = []
+    for job in jobs:
+        scores = job.scores() if (job.folder / "best.safetensors").is_file() else None
+        if scores is not None and scores.about.get("key", {}).get("scoring") != SCORING:
+            found.append(job)
+    if found:
+        _say(f"scored anew, for an earlier rdmf scored them otherwise: {len(found)} of the finished runs")
+    for job in found:
+        device = str(job.config["train"]["device"])
+        score_run(job.folder, features=job.fold.features, split=job.fold.split, device=device)
 
 
 def _introduce(study: Study, state: str, taken: int) -> None:

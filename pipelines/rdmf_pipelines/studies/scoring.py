@@ -30,7 +30,7 @@ METRICS = (*MOMENT_METRICS, *SALIENCY_METRICS)
 #: Groups of a cache's tables whose checksums are all that training and scoring depend on.
 HELD = ("video", "text", "query")
 #: Raised when the same weights would get other scores.
-SCORING = 1
+SCORING = 2
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,9 @@ def _work_out(run: Run, cache: Cache, split: str, device: str, key: dict[str, An
     except InputError:
         pass  # nobody marked a window in the training split: there is nothing to read by
     else:
+        scores = [run.model.scores(curve) for curve in saliency]
         read, level = (
-            _values(records(cache, data, *read_split(data, saliency, reading), saliency), truth),
+            _values(records(cache, data, *read_split(data, scores, reading), saliency), truth),
             reading.about(),
         )
     about = {
