@@ -1,8 +1,8 @@
 """Moments read off a run's saliency instead of its decoder: one rule for every model.
 
-The moments are the maximum-sum runs of (saliency score - level): the score is the logit of what is shown, or what the
-network said where that is no logit (`rdmf.model.base.Grounder.scores`). The level is the one number that is chosen, on
-the run's training split; so a table can say which part of a gain is a model's saliency and which its decoder.
+The moments are the maximum-sum runs of (raw saliency - level): the logit of the curve that is shown, or what the
+network said where that is no logit (`Grounder.raw_saliency`). The level is the one number that is chosen, on the run's
+training split; so a table can say which part of a gain is a model's saliency and which its decoder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rdmf.model.runs import best_runs
 from rdmf.store import InputError
 
 if TYPE_CHECKING:
+    from rdmf.model.base import Grounder
     from rdmf.run import Run
     from rdmf.store import Cache
     from rdmf.train.data import Split
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 
 #: Moments read from each query.
 MOMENTS = 10
-#: Candidate levels: these quantiles of the training split's own scores, whatever their scale, and plain logits.
+#: Candidate levels: these quantiles of the training split's own values, whatever their scale, and plain logits.
 QUANTILES = (0.02, *(i / 20 for i in range(1, 20)), 0.98)
 LOGITS = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 _QUERIES_AT_ONCE = 256
@@ -38,7 +39,7 @@ class Reading:
     """How moments are read off one run's saliency.
 
     Attributes:
-        level: the saliency score from which on a clip is worth including.
+        level: the raw saliency from which on a clip is worth including.
         train_miou: the mIoU in percent that it reaches on the training split, where it was chosen.
         queries: how many training queries chose it.
     """
@@ -143,9 +144,8 @@ def fit_reading(run: Run, cache: Cache, *, device: torch.device) -> Reading:
     if not len(known):
         raise InputError(f"{cache.path}: split '{name}' has no annotated windows to choose a reading's level by")
     saliency, edges = predict_split_arrays(run.model.to(device), data)[2], split_edges(data)
-    level, miou = choose_level(
-        [run.model.scores(saliency[i]) for i in known], [edges[i] for i in known], [truth[i][valid[i]] for i in known]
-    )
+    raw = [run.model.raw_saliency(saliency[i]) for i in known]
+    level, miou = choose_level(raw, [edges[i] for i in known], [truth[i][valid[i]] for i in known])
     return Reading(level, miou, len(known))
 
 
@@ -157,16 +157,17 @@ def split_edges(data: Split) -> list[Floats]:
 
 
 def read_split(
-    data: Split, scores: Sequence[Floats], reading: Reading, k: int = MOMENTS
+    model: Grounder, data: Split, saliency: Sequence[NDArray[Any]], reading: Reading, k: int = MOMENTS
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Moments of a split in the form of `rdmf.predict.predict_split_arrays`.
 
     Args:
-        scores: (L_q,) per query of the split (`rdmf.model.base.Grounder.scores`).
+        saliency: (L_q,) in [0, 1] per query of the split, the model's curves.
 
     Returns:
         spans (Q, k, 2) seconds, best first; scores (Q, k) in (0, 1), growing with the runs' sums, -1 where empty.
     """
+    scores = [model.raw_saliency(curve) for curve in saliency]
     spans, totals = read_moments(scores, split_edges(data), data.durations, reading.level, k)
     finite = np.where(np.isfinite(totals), totals, 0)
     share = np.where(np.isfinite(totals), 0.5 + 0.5 * finite / (1 + np.abs(finite)), -1)
@@ -192,5 +193,4 @@ def predict_split_by_reading(
     reading = fit_reading(run, cache, device=where)
     data = Split.load(cache, index, device=where, max_tokens=run.config.data.max_tokens, pool=run.config.data.pool)
     saliency = predict_split_arrays(run.model.to(where), data)[2]
-    scores = [run.model.scores(curve) for curve in saliency]
-    return records(cache, data, *read_split(data, scores, reading), saliency), reading
+    return records(cache, data, *read_split(run.model, data, saliency, reading), saliency), reading

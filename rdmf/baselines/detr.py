@@ -225,6 +225,6 @@ class DETRGrounder(Grounder):
         """Saliency (B, L) in [0, 1]; margins and ranks have formed it, so it is no logit: see `rdmf.model.curves`."""
         return squashed(output.saliency)
 
-    def scores(self, curve: NDArray[Any]) -> Floats:
+    def raw_saliency(self, curve: NDArray[Any]) -> Floats:
         """The saliency as the network said it."""
         return unsquashed(curve)

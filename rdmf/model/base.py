@@ -63,8 +63,8 @@ class Grounder(nn.Module, ABC):
         """Saliency (B, L) in [0, 1], ordered as `output.saliency`: what is written and drawn."""
         return torch.sigmoid(output.saliency)
 
-    def scores(self, curve: NDArray[Any]) -> Floats:
-        """Of saliency in [0, 1], of any shape, the scores behind it: what moments are read off (`rdmf.reading`)."""
+    def raw_saliency(self, curve: NDArray[Any]) -> Floats:
+        """Saliency as the model said it, out of a curve in [0, 1] of any shape: what `rdmf.reading` sums up."""
         return logit(curve)
 
     def check_widths(self, batch: Batch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from studies_samples import TINY, fake_run, make_cache
 
+from rdmf.store import InputError
 from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies.models import differing, find_runs, group_runs
 from rdmf_pipelines.studies.scoring import score_run
@@ -115,6 +116,10 @@ def test_scores_are_kept_until_weights_or_queries_change(tmp_path: Path, monkeyp
     assert (score_run(run).decoder == first.decoder).all()
     (run / "best.safetensors").write_bytes(b"other weights")
     with pytest.raises((pytest.fail.Exception, Exception), match=r"scored again|damaged"):
+        score_run(run)
+    (run / "best.safetensors").unlink()
+    monkeypatch.setattr("rdmf_pipelines.studies.scoring.SCORING", 1000)
+    with pytest.raises(InputError, match="weights were deleted, and its scores are an"):
         score_run(run)
     (run / "gone").replace(run / "best.safetensors")
     (run / "scores-test.npz").write_bytes(b"cut")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import torch
 
 from rdmf_pipelines.benching.bench import Bench
 from rdmf_pipelines.benching.sheet import Entry, Sheet, entry, without_time
+from rdmf_pipelines.children import environment
 
 GROUP = "prediction over length"
 LENGTHS = (75, 300, 1200, 5000, 10800, 20000)
@@ -65,10 +65,8 @@ def in_process(bench: Bench, name: str, length: int) -> Entry:
         "patience": PATIENCE,
     }
     command = [sys.executable, "-m", "rdmf_pipelines.benching.length_process", json.dumps(asked)]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    # The same code as here, wherever this process found it.
-    paths = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **threads, **paths}, check=False)
+    variables = environment(torch.get_num_threads())
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     if done.returncode == -signal.SIGXCPU:
         return without_time(GROUP, case(length), name, f"more than {PATIENCE} s")
     lines = done.stdout.strip().splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from rdmf_pipelines.benching.bench import Bench
 from rdmf_pipelines.benching.settings import FEW, overrides_of, preset_of
 from rdmf_pipelines.benching.sheet import entry
 from rdmf_pipelines.benching.train_step import RATE, published_rates
+from rdmf_pipelines.children import environment
 
 GROUP, NAME = "training in two processes", "an epoch"
 COUNTS = {1: "one process", 2: "two processes"}
@@ -97,10 +97,8 @@ def _train(cache: Path, out: Path, settings: dict[str, Any], count: int) -> tupl
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
     command = [sys.executable, *several, "-m", "rdmf_pipelines.cli", "train", "--features", str(cache)]
     command += ["--preset", preset_of("rdmf"), "--out", str(out), *changes]
-    # The same code as here, wherever this process found it.
-    paths = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment(threads=1), **pipes)
     try:
         _, said = process.communicate()
     except BaseException:

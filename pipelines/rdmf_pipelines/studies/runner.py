@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.store.cores import usable_cores
+from rdmf_pipelines.children import environment
 from rdmf_pipelines.report import clock
 from rdmf_pipelines.studies.files import write_json
 from rdmf_pipelines.studies.jobs import Job
@@ -207,12 +208,10 @@ def _prepare(job: Job, at_once: int, keep: str) -> Path:
 
 def _environment(slot: int, at_once: int, gpus: Sequence[str]) -> dict[str, str]:
     """Of a worker: its share of the cores, its GPU."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(at_once)), "PYTHONUNBUFFERED": "1"}
-    # Where the packages lie beside the tests rather than installed, the process must find them too.
-    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    variables = {**environment(_threads(at_once)), "PYTHONUNBUFFERED": "1"}
     if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    return environment
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return variables
 
 
 def _threads(at_once: int) -> int:

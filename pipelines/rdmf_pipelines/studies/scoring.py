@@ -147,6 +147,11 @@ def score_run(
         if kept is not None and _same(kept.about.get("key", {}), key):
             # The run or its cache may have been moved since.
             return replace(kept, about={**kept.about, "run": str(path), "features": str(where)})
+        if kept is not None and key["weights"] is None:
+            raise InputError(
+                f"{path}: its weights were deleted, and its scores are an earlier rdmf's, or of other settings or "
+                "features; train it again, or compare it by the rdmf that scored it"
+            )
         from rdmf.run import load_run
 
         scores = _work_out(load_run(path), cache, split, device, key)
@@ -193,9 +198,8 @@ def _work_out(run: Run, cache: Cache, split: str, device: str, key: dict[str, An
     except InputError:
         pass  # nobody marked a window in the training split: there is nothing to read by
     else:
-        scores = [run.model.scores(curve) for curve in saliency]
         read, level = (
-            _values(records(cache, data, *read_split(data, scores, reading), saliency), truth),
+            _values(records(cache, data, *read_split(run.model, data, saliency, reading), saliency), truth),
             reading.about(),
         )
     about = {
