@@ -36,6 +36,7 @@ def moments_figure(
     truth: Sequence[Sequence[float]] | None = None,
     strip: Strip | None = None,
     shown: int = 3,
+    scale: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
     """One query's answer as a figure; all panels share the time axis.
 
@@ -45,7 +46,7 @@ def moments_figure(
         times: (L, 2) seconds of each feature row. saliency: (L,) in [0, 1].
         predicted: [[start, end, score], ...] seconds, best first; the first `shown` are drawn.
         truth: [[start, end], ...] seconds, or None where nobody knows.
-        strip: frames along time; left out where None.
+        strip: frames along time; left out where None. scale: saliency at the bottom and at the top of its panel.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -72,7 +73,8 @@ def moments_figure(
         top -= height + gap
     if strip:
         draw_strip(axes[0], strip, duration)
-    draw_saliency(axes[-2], np.asarray(times, dtype=float), np.asarray(saliency, dtype=float), found, truth)
+    curve = np.asarray(saliency, dtype=float)
+    draw_saliency(axes[-2], np.asarray(times, dtype=float), curve, found, truth, scale)
     draw_lanes(axes[-1], found, truth, duration)
     clock_axis(axes[-1], duration)
     return figure
@@ -116,6 +118,7 @@ def figure_of(answer: Prediction, *, shown: int = 3) -> Figure:
         predicted=answer.moments,
         strip=film_strip(answer.video, answer.duration, strip_aspect=STRIP_ASPECT),
         shown=shown,
+        scale=answer.scale,
     )
 
 
@@ -171,22 +174,25 @@ def draw_strip(axis: Any, strip: Strip, duration: float) -> None:
     axis.axis("off")
 
 
-def draw_saliency(axis: Any, times: Any, saliency: Any, found: Any, truth: Any) -> None:
+def draw_saliency(
+    axis: Any, times: Any, saliency: Any, found: Any, truth: Any, scale: tuple[float, float] = (0.0, 1.0)
+) -> None:
     """The curve (L,) over the rows' seconds (L, 2), annotated moments shaded."""
+    low, high = scale
     edges = np.append(times[:, 0], times[-1, 1])
     for start, end, *_ in truth or []:
         axis.axvspan(start, end, color=TRUTH, alpha=0.13, linewidth=0)
-    axis.stairs(saliency, edges, fill=True, color=CURVE, alpha=0.22, linewidth=0)
+    axis.stairs(saliency, edges, baseline=low, fill=True, color=CURVE, alpha=0.22, linewidth=0)
     axis.stairs(saliency, edges, color=CURVE, linewidth=1.3, baseline=None)
-    axis.set_ylim(0, 1.04)
-    axis.set_yticks([0, 1])
+    axis.set_ylim(low, low + 1.04 * (high - low))
+    axis.set_yticks([low, high], ["0", "1"] if scale == (0, 1) else ["least", "most"])
     axis.tick_params(axis="y", labelsize=7, colors=FAINT, length=2)
     axis.tick_params(axis="x", labelbottom=False, length=0)
     axis.set_ylabel("saliency", fontsize=8, color=INK)
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
     axis.spines["left"].set_color(FAINT)
-    axis.axhline(0, color=FAINT, linewidth=0.8)
+    axis.axhline(low, color=FAINT, linewidth=0.8)
 
 
 def draw_lanes(axis: Any, found: Any, truth: Any, duration: float) -> None:

@@ -30,6 +30,8 @@ class Prediction:
         run: the run directory. fingerprint: of the features it was trained on.
         recovered: share of the video's frames that could be decoded.
         mismatch: settings in which this extraction differs from the training's; empty unless that was allowed.
+        scale: the saliency at the bottom and at the top of a drawing: 0 and 1, or the curve's own ends where its height
+            means nothing (`rdmf.model.base.Grounder.saliency_has_zero`).
     """
 
     video: Path
@@ -42,6 +44,7 @@ class Prediction:
     fingerprint: str
     recovered: float = 1.0
     mismatch: tuple[str, ...] = ()
+    scale: tuple[float, float] = (0.0, 1.0)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; "pred_relevant_windows" is the official name of the moments."""
@@ -149,17 +152,20 @@ class Predictor:
         found = self.run.predict_features(
             seen.rows, seen.times, seen.duration, seen.tokens, top_k=top_k, device=self.device
         )
+        saliency = np.asarray(found["saliency"], dtype=np.float64)
+        own = not self.run.model.saliency_has_zero and np.ptp(saliency) > 0
         return Prediction(
             video=video,
             query=query,
             duration=seen.duration,
             moments=tuple((float(s), float(e), float(p)) for s, e, p in found["pred_relevant_windows"]),
             times=np.asarray(found["times"], dtype=np.float64),
-            saliency=np.asarray(found["saliency"], dtype=np.float64),
+            saliency=saliency,
             run=self.run.path,
             fingerprint=self.run.fingerprint,
             recovered=seen.recovered,
             mismatch=self.mismatch,
+            scale=(float(saliency.min()), float(saliency.max())) if own else (0.0, 1.0),
         )
 
 
@@ -173,8 +179,19 @@ def check_query(query: str) -> None:
         raise InputError('the sentence is empty; say what to look for, e.g. rdmf predict VIDEO "a dog jumps"')
 
 
-def sparkline(saliency: np.ndarray[Any, Any], columns: int = 72, *, sparks: str = SPARKS) -> str:
-    """The curve in [0, 1] as one line of at most `columns` block characters; each shows the highest value it covers."""
+def sparkline(
+    saliency: np.ndarray[Any, Any],
+    columns: int = 72,
+    *,
+    sparks: str = SPARKS,
+    scale: tuple[float, float] = (0.0, 1.0),
+) -> str:
+    """The curve as one line of at most `columns` block characters; each shows the highest value it covers.
+
+    Args:
+        saliency: (L,) within `scale`, which are the values of the lowest and of the highest block.
+    """
+    saliency = (saliency - scale[0]) / (scale[1] - scale[0])
     count = len(saliency)
     edges = np.linspace(0, count, min(columns, count) + 1).astype(int)
     peaks = [float(np.max(saliency[a:b])) for a, b in itertools.pairwise(edges)]

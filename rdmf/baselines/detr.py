@@ -196,6 +196,8 @@ class DETRGrounder(Grounder):
     Its output has `saliency` (B, L) and `layers`, a list of Moments after each decoder layer.
     """
 
+    saliency_has_zero = False
+
     @property
     @abstractmethod
     def own(self) -> DETRConfig:

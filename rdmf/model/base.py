@@ -28,9 +28,12 @@ class Grounder(nn.Module, ABC):
     Attributes:
         loss_of_output: whether the loss depends on the weights through the output alone. Where it does not, several
             processes cannot compute the whole batch's loss from gathered outputs and average their gradients instead.
+        saliency_has_zero: whether a curve near 0 says that nothing is salient. Where it does not, only the differences
+            along a video say something.
     """
 
     loss_of_output = True
+    saliency_has_zero = True
 
     def __init__(self, config: Config, video_dim: int, text_dim: int) -> None:
         super().__init__()

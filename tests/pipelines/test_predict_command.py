@@ -19,6 +19,7 @@ from rdmf_extract.pipeline import extraction_provenance
 from rdmf_extract.sampling import Sampling
 from rdmf_pipelines import prediction
 from rdmf_pipelines.cli import main
+from rdmf_pipelines.plots import figure_of
 from rdmf_pipelines.prediction import Predictor, sparkline
 
 MAX_WORDS = 30
@@ -155,6 +156,19 @@ def test_answers_as_the_model_does_on_features_stored_in_a_cache(trained: Path, 
     assert answer.saliency.tolist() == direct["saliency"]
 
 
+def test_saliency_whose_height_means_nothing_is_drawn_from_its_least_to_its_most(
+    trained: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(load_run(trained), device="cpu")
+    assert predictor(video, "a light").scale == (0, 1)
+    monkeypatch.setattr(type(predictor.run.model), "saliency_has_zero", False)
+    answer = predictor(video, "a light")
+    assert answer.scale == (answer.saliency.min(), answer.saliency.max())
+    curve = figure_of(answer).axes[-2]
+    assert curve.get_ylim()[0] == answer.scale[0] < answer.scale[1] < curve.get_ylim()[1]
+    assert [label.get_text() for label in curve.get_yticklabels()] == ["least", "most"]
+
+
 def test_a_video_far_longer_or_shorter_than_those_trained_on(trained: Path, tmp_path: Path) -> None:
     predictor = Predictor(load_run(trained), device="cpu")
     long = predictor(write_video(tmp_path / "long.mp4", 120), "a light")
@@ -268,6 +282,7 @@ def test_outputs_that_cannot_be_written(
 
 def test_sparkline_shows_peaks_however_many_rows_there_are() -> None:
     assert sparkline(np.array([0.0, 0.5, 1.0])) == "▁▅█"
+    assert sparkline(np.array([0.012, 0.014, 0.016]), scale=(0.012, 0.016)) == "▁▅█"
     many = np.zeros(5000)
     many[2500] = 1.0
     line = sparkline(many, columns=50)

@@ -101,7 +101,7 @@ def _show(answer: Prediction) -> None:
         seconds = f"{start:.{digits}f} - {end:.{digits}f}"
         at, till = (clock(t, digits=digits, fixed=True) for t in (start, end))
         print(f"{rank:>3}  {at:>9}  {till:>9}  {seconds:>17}  {score:>5.2f}")
-    line = sparkline(answer.saliency, sparks=SPARKS if _unicode() else PLAIN_SPARKS)
+    line = sparkline(answer.saliency, sparks=SPARKS if _unicode() else PLAIN_SPARKS, scale=answer.scale)
     print(f"saliency  {line}")
     last = clock(answer.duration, digits=digits)
     print(f"{'':10}0:00{last:>{max(len(line) - 4, len(last) + 1)}}")
