@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rdmf.store import Failure, InputError, Provenance, QueryRecord
 from rdmf.store.assemble import DamagedPartError, assemble
-from rdmf_extract.presence import Presence
+from rdmf_extract.presence import Presence, names_in
 from rdmf_extract.sources import FAILED_FILES, QUERIES_SHA256, Known, in_order
 
 
@@ -93,8 +93,9 @@ class Finisher:
         for path in read:
             if path != self._out:
                 path.unlink(missing_ok=True)
-        for path in self._out.with_suffix(".parts").glob("*.damaged"):
-            path.unlink(missing_ok=True)
+        folder = self._out.with_suffix(".parts")
+        for name in names_in(folder, ".damaged"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def queries_digest(queries: Sequence[QueryRecord]) -> str:

@@ -98,8 +98,8 @@ class Presence:
 
     def others(self) -> list[Run]:
         """The other runs that have a file here, dead or alive."""
-        paths = sorted(self.folder.glob(f"*{SUFFIX}"))
-        return [run for path in paths if path != self._path and (run := _read(path)) is not None]
+        names = sorted(names_in(self.folder, SUFFIX) - {self._path.name})
+        return [run for name in names if (run := _read(self.folder / name)) is not None]
 
     def alone(self) -> bool:
         """Whether no other run has a file here."""
@@ -167,10 +167,13 @@ def _read(path: Path) -> Run | None:
         return Run(name)
 
 
-def names_in(folder: Path, suffix: str) -> set[str]:
-    """Names of the files with this ending: a plain listing, for it is asked for with every video."""
+def names_in(folder: Path, *suffixes: str) -> set[str]:
+    """Names of the files with one of these endings: a plain listing, for it is asked for with every video.
+
+    Empty where there is no folder, or where it goes while it is read (at which `Path.glob` raises).
+    """
     try:
-        return {name for name in os.listdir(folder) if name.endswith(suffix)}  # noqa: PTH208
+        return {name for name in os.listdir(folder) if name.endswith(suffixes)}  # noqa: PTH208
     except FileNotFoundError:  # the runs that thought this one dead have ended, and taken the folder with them
         return set()
 

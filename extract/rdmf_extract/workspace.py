@@ -100,8 +100,8 @@ class Workspace:
         """Remove what runs that are no more have left behind: their claims, and files they had begun."""
         unfinished = re.compile(rf"\.{re.escape(self.out.name)}\.[\w-]+-\d+-[0-9a-f]{{8}}(\.[\w-]+\.partial)?")
         begun = [path for path in self.out.parent.glob(".*") if unfinished.fullmatch(path.name)]
-        begun += [*self.folder.glob("*.partial"), *self.folder.glob("*.taken")]
-        begun += self.folder.glob(".lock")  # of an rdmf that let one run at a time in
+        # The lock is of an rdmf that let one run at a time in.
+        begun += [self.folder / name for name in names_in(self.folder, ".partial", ".taken", ".lock")]
         self.presence.bury()
         alive = [self.presence.name, *(run.name for run in self.presence.others())]
         for path in begun:

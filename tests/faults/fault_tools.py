@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -106,6 +107,14 @@ class Extraction:
     def left(self) -> list[str]:
         """Every file and folder beside and below the cache."""
         return sorted(str(path.relative_to(self.out.parent)) for path in self.out.parent.rglob("*"))
+
+
+def names_like(folder: Path, pattern: str) -> list[str]:
+    """Names of a folder's files by a pattern; none where runs that are at work take the folder away meanwhile."""
+    try:
+        return fnmatch.filter(os.listdir(folder), pattern)  # noqa: PTH208 - Path.glob raises in the middle
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(frozen=True)

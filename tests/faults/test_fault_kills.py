@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_tools import Extraction, content_hash, ended
+from fault_tools import Extraction, content_hash, ended, names_like
 
 from rdmf.store import open_cache, verify
 
@@ -28,7 +28,7 @@ def killed_at(extraction: Extraction, how: signal.Signals, when: float | str) ->
     began = time.monotonic()
 
     def come() -> bool:
-        return any(folder.glob(when)) if isinstance(when, str) else time.monotonic() - began >= when
+        return bool(names_like(folder, when)) if isinstance(when, str) else time.monotonic() - began >= when
 
     while process.poll() is None and not come():
         time.sleep(0.001)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_tools import LIMIT_SECONDS, content_hash
+from fault_tools import LIMIT_SECONDS, content_hash, names_like
 
 pytestmark = [pytest.mark.long, pytest.mark.shared]
 ENCODERS = ["--video-encoder=efficientnet-lite0", "--text-encoder=minilm", "--resolution=96", "--device=cpu"]
@@ -69,7 +69,7 @@ def test_killed_twice(manifest: Path, alone: str, tmp_path: Path) -> None:
         claims = out.with_suffix(".parts")
         seen: set[str] = set()
         while len(seen) < count and process.poll() is None:
-            seen |= {path.name for path in claims.glob("video-*.claim")}
+            seen |= set(names_like(claims, "video-*.claim"))
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL if count == 1 else signal.SIGTERM)
         process.communicate(timeout=LIMIT_SECONDS)

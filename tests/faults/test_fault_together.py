@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_tools import Ended, Extraction, content_hash, ended
+from fault_tools import Ended, Extraction, content_hash, ended, names_like
 
 from rdmf_extract.jobs import claim_name
 
@@ -40,7 +40,7 @@ def test_when_one_of_two_is_killed_the_other_does_all(extraction: Extraction, un
     extraction.environment["RDMF_TEST_ENCODE_SECONDS"] = "0.05"
     one, other = extraction.start(), extraction.start()
     folder = extraction.out.with_suffix(".parts")
-    while len(list(folder.glob("*.run"))) < 2 and one.poll() is None:
+    while len(names_like(folder, "*.run")) < 2 and one.poll() is None:
         time.sleep(0.02)
     while not claimed_by(folder, one.pid) and one.poll() is None:
         time.sleep(0.02)
@@ -54,9 +54,9 @@ def test_when_one_of_two_is_killed_the_other_does_all(extraction: Extraction, un
 def claimed_by(folder: Path, pid: int) -> list[str]:
     """Claims of a process."""
     found = []
-    for path in folder.glob("video-*.claim"):
+    for name in names_like(folder, "video-*.claim"):
         try:
-            found += [path.name] if json.loads(path.read_text())["pid"] == pid else []
+            found += [name] if json.loads((folder / name).read_text())["pid"] == pid else []
         except (OSError, ValueError):
             continue
     return found
