@@ -1,4 +1,4 @@
-"""What the GPU kernels take of an H100's registers, by NVIDIA's own assembler; no GPU is needed.
+"""What the GPU kernels take of an H100's registers, and a row of instructions, by NVIDIA's assembler; without a GPU.
 
 python benchmarks/kernel_registers.py          every configuration, for compute capability 9.0 (minutes)
 python benchmarks/kernel_registers.py 80 120   those of N = 5 and K = 10, for other GPUs
@@ -26,7 +26,7 @@ def main() -> None:
     asked = [int(word) for word in sys.argv[1:]]
     print(
         f"{'kernel':<22} {'steps':>5} {'':<6} {'fields':<6} {'sm':>4} {'registers':>9} {'spilled':>8} "
-        f"{'code':>8} {'made in':>8}"
+        f"{'a row':>7} {'code':>8} {'made in':>8}"
     )
     for capability in asked or [90]:
         for kernel in FEW if asked else every_kernel():
@@ -36,8 +36,9 @@ def main() -> None:
                 f"{made.resources[0]:>9} {made.resources[1] + made.resources[2]:>6} B" if made.resources else " " * 18
             )
             how = "euler" if kernel.euler else ""
+            row = f"{made.instructions:>7.1f}" if made.instructions else " " * 7
             print(
-                f"{kernel.name:<22} {kernel.steps:>5} {how:<6} {kernel.dtype:<6} {capability:>4} {told} "
+                f"{kernel.name:<22} {kernel.steps:>5} {how:<6} {kernel.dtype:<6} {capability:>4} {told} {row} "
                 f"{made.size:>6} B {time.perf_counter() - begun:>6.1f} s",
                 flush=True,
             )

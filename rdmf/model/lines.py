@@ -14,7 +14,6 @@ Nothing here needs a GPU or Triton; `rdmf.model.triton_lines` is the same within
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 
 #: Threads of a program, one lane each.
@@ -22,8 +21,10 @@ LANES = 64
 #: Lanes that one multiprocessor of an H100 or H200 holds at once, by the registers that a lane takes
 #: (benchmarks/kernel_registers.py): so many give one full wave of programs, and none that has to wait for it to end.
 REACTION_LANES, REACTION_BACKWARD_LANES, HEAT_LANES = 768, 384, 896
+#: Rows of one turn of a walk's loop: whole turns are walked.
+TURN = 4
 #: Rows read ahead into registers; the reaction's backward walk needs its registers for other things.
-AHEAD, REACTION_BACKWARD_AHEAD = 4, 2
+AHEAD, REACTION_BACKWARD_AHEAD = TURN, 1
 #: Rows of the shortest segment that is worth a lane.
 SHORTEST = 8
 #: Steps of one launch: a backward walk of the reaction keeps N (N + 2) rows of each species in registers, of which 5
@@ -58,9 +59,14 @@ def segment_rows(batch: int, length: int, width: int, scales: int, behind: int, 
         rows = -(-length // count)
         waves = batch * geometry(length, width, scales, rows)[0] / room
         last = waves % 1
-        return (waves - last + (max(last, 0.5) if last else 0.0)) * (rows + behind)
+        return (waves - last + (max(last, 0.5) if last else 0.0)) * _walked(rows + behind)
 
     return -(-length // min(counts, key=cost))
+
+
+def _walked(rows: int) -> int:
+    """Rows of the turns that it takes to walk that many."""
+    return -(-rows // TURN) * TURN
 
 
 def geometry(length: int, width: int, scales: int, rows: int) -> tuple[int, int]:
@@ -164,8 +170,8 @@ def diffusion_bytes(
 
 
 def _rows_asked(batch: int, length: int, width: int, scales: int, rows: int, behind: int, ahead: int) -> int:
-    """Numbers that the lanes read of one field: their rows and the halo in turns of `ahead` rows, and one turn more."""
+    """Numbers that the lanes read of one field: their rows and the halo in whole turns, and `ahead` rows more."""
     return batch * sum(
-        channels * reach * segments * (math.ceil((size + behind) / ahead) + 1) * ahead
+        channels * reach * segments * (_walked(size + behind) + ahead)
         for channels, reach, segments, size in _groups(length, width, scales, rows)
     )

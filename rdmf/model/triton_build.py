@@ -1,4 +1,4 @@
-"""The Triton kernels compiled for a GPU that need not be there: proof that they compile, and the registers they take.
+"""The Triton kernels compiled for a GPU that need not be there: proof that they do, their registers and instructions.
 
 Triton's own compiler and NVIDIA's assembler, which its package carries, run on any machine.
 """
@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from rdmf.model import triton_heat, triton_reaction
-from rdmf.model.lines import AHEAD, HEAT_STEPS, LANES, REACTION_BACKWARD_AHEAD, REACTION_STEPS
+from rdmf.model.lines import AHEAD, HEAT_STEPS, LANES, REACTION_BACKWARD_AHEAD, REACTION_STEPS, TURN
 from rdmf.model.triton_lines import OPTIONS, SIZES
 
 _TYPES = {"rates": "*fp32", "rate": "*fp32", "to_rates": "*fp32", "to_rate": "*fp32", "lengths": "*i64"}
@@ -49,10 +49,12 @@ class Built:
     Attributes:
         size: bytes of machine code with its tables.
         resources: registers a thread, and bytes of stack and of local memory a thread, where spilled registers go.
+        instructions: of the walk, for each row (two numbers in the reaction's kernels, one in the heat equation's).
     """
 
     size: int
     resources: tuple[int, int, int] | None
+    instructions: float | None
 
 
 def every_kernel() -> Iterator[Kernel]:
@@ -80,6 +82,7 @@ def build(kernel: Kernel, capability: int = 90) -> Built:
         "GROUPS": kernel.scales,
         "LANES": LANES,
         "AHEAD": ahead,
+        "TURN": TURN,
     }
     constants = {name: value for name, value in every.items() if name in function.arg_names}
     types = _TYPES | dict.fromkeys(SIZES, "i32") | dict.fromkeys(constants, "constexpr")
@@ -88,16 +91,30 @@ def build(kernel: Kernel, capability: int = 90) -> Built:
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind.startswith("*")}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=aligned)
     code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=OPTIONS).asm["cubin"]
-    return Built(len(code), _resources(code))
+    return Built(len(code), _resources(code), _instructions(code))
 
 
-def _resources(code: bytes) -> tuple[int, int, int] | None:
+def _told(code: bytes, what: str) -> str:
+    """What NVIDIA's tool says of machine code; nothing where it is not there."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     if not tool.is_file():
-        return None
+        return ""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(code)
         file.flush()
-        told = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([tool, what, file.name], capture_output=True, text=True, check=True).stdout
+
+
+def _resources(code: bytes) -> tuple[int, int, int] | None:
+    told = _told(code, "-res-usage")
     found = [re.search(rf"{word}:(\d+)", told) for word in ("REG", "STACK", "LOCAL")]
     return tuple(int(f.group(1)) for f in found) if all(found) else None  # type: ignore[union-attr, return-value]
+
+
+def _instructions(code: bytes) -> float | None:
+    """The walk is the longest of the loops: what lies between a jump and the place before it where it goes."""
+    listed = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _told(code, "-sass"))
+    places = {int(place, 16): number for number, (place, _) in enumerate(listed)}
+    jumps = [(number, re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", what)) for number, (_, what) in enumerate(listed)]
+    loops = [number - places.get(int(to.group(1), 16), number) + 1 for number, to in jumps if to]
+    return max(loops) / TURN if loops else None

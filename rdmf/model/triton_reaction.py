@@ -18,6 +18,7 @@ from rdmf.model.lines import (
     REACTION_BACKWARD_AHEAD,
     REACTION_BACKWARD_LANES,
     REACTION_LANES,
+    TURN,
     geometry,
     segment_rows,
 )
@@ -94,12 +95,14 @@ def forward_kernel(
 def backward_kernel(
     a, s, rates, lengths, x, y, to_a, to_s, to_rates, batch, length, width, rows, parts,
     ETA: tl.constexpr, STEPS: tl.constexpr, EULER: tl.constexpr, GROUPS: tl.constexpr,
-    LANES: tl.constexpr, AHEAD: tl.constexpr,
+    LANES: tl.constexpr, AHEAD: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """x, y: (B, L, d), gradients of the result; to_rates: (4, B, parts, d), zero at the start.
 
     The state after step t - 1 is needed from its making until step t is undone, 2 (N - t) + 3 rows later: `kept_a` and
-    `kept_s` hold these rows, newest first, one step after the other.
+    `kept_s` hold these rows, newest first, one step after the other. A turn of the loop is TURN rows, of which AHEAD
+    are read at a time: what stays from one turn to the next has to be moved to where the next one looks for it, so
+    that long turns save instructions, and rows read far ahead cost registers.
     """
     video = tl.program_id(1)
     channel, residue, segment, reach, size, there, first, last = lanes_of(
@@ -128,66 +131,70 @@ def backward_kernel(
     lo_x, lo_y, mid_x, mid_y = (none,) * STEPS, (none,) * STEPS, (none,) * STEPS, (none,) * STEPS
     to_rate_a, to_rate_s, to_feed, to_decay = none, none, none, none
     own = tl.minimum(tl.cdiv(valid, reach) - first * size, size)
-    for i in range(0, tl.where(own > 0, own + 4 * STEPS, 0), AHEAD):
-        now_a, now_s, now_x, now_y = next_a, next_s, next_x, next_y
-        next_a, next_s, place = rows_ahead(a + at, s + at, place, count, stride, live, AHEAD)
-        next_x, next_y, place_x = rows_ahead(x + at, y + at, place_x, count, stride, live, AHEAD)
-        for j in tl.static_range(AHEAD):
-            p, q = now_a[j], now_s[j]
-            new_a, new_s = (), ()
-            for t in tl.static_range(STEPS):
-                old_a, old_s = kept_a[t], kept_s[t]
-                new_a, new_s = new_a + ((p,) + old_a[: 2 * (STEPS - t)],), new_s + ((q,) + old_s[: 2 * (STEPS - t)],)
-                if t + 1 < STEPS:
-                    p, q = _step(
-                        old_a[1], old_a[0], p, old_s[1], old_s[0], q, rate_a, rate_s, feed, decay, ETA, EULER
-                    )  # fmt: skip
-            kept_a, kept_s = new_a, new_s
-            # From here p and q are gradients: first of the result, then after step N - 1, N - 2, ...
-            p, q = now_x[j], now_y[j]
-            new_lo_x, new_lo_y, new_mid_x, new_mid_y = (), (), (), ()
-            for back in tl.static_range(STEPS):
-                then_a, then_s = kept_a[STEPS - 1 - back], kept_s[STEPS - 1 - back]
-                new_lo_x, new_lo_y = new_lo_x + (mid_x[back],), new_lo_y + (mid_y[back],)
-                if EULER:
-                    new_mid_x, new_mid_y = new_mid_x + (p,), new_mid_y + (q,)
-                    a0, s0 = then_a[2 * back + 2], then_s[2 * back + 2]
-                    g, h = mid_x[back], mid_y[back]
-                    lap_g = (lo_x[back] + p) - 2.0 * g
-                    lap_h = (lo_y[back] + q) - 2.0 * h
-                    row = begin + (i + j - 3 * STEPS - 1 - back)
-                    counted = (row >= begin) & (row < end)
-                    # The Laplacian is its own adjoint: summed along the line, g lap(a) = lap(g) a.
-                    to_rate_a = tl.where(counted, to_rate_a + lap_g * a0, to_rate_a)
-                    to_rate_s = tl.where(counted, to_rate_s + lap_h * s0, to_rate_s)
-                    to_feed = tl.where(counted, to_feed + h * (1.0 - s0), to_feed)
-                    to_decay = tl.where(counted, to_decay - g * a0, to_decay)
-                    pull = ETA * a0 * (g - h)
-                    p = g + rate_a * lap_g - decay * g + 2.0 * pull * s0
-                    q = h + rate_s * lap_h - feed * h + pull * a0
-                else:
-                    lap_a = (then_a[2 * back + 2] + then_a[2 * back]) - 2.0 * then_a[2 * back + 1]
-                    lap_s = (then_s[2 * back + 2] + then_s[2 * back]) - 2.0 * then_s[2 * back + 1]
-                    a1 = then_a[2 * back + 1] + rate_a * lap_a
-                    s1 = then_s[2 * back + 1] + rate_s * lap_s
-                    kept = reciprocal(1.0 + ETA * a1 * a1)
-                    pull = (p - q) * kept
-                    u = (1.0 - decay) * p + (2.0 * ETA) * (a1 * s1 * kept * pull)
-                    v = p - feed * q - pull
-                    row = begin + (i + j - 3 * STEPS - back)
-                    counted = (row >= begin) & (row < end)
-                    to_rate_a = tl.where(counted, to_rate_a + u * lap_a, to_rate_a)
-                    to_rate_s = tl.where(counted, to_rate_s + v * lap_s, to_rate_s)
-                    to_feed = tl.where(counted, to_feed + q * (1.0 - s1), to_feed)
-                    to_decay = tl.where(counted, to_decay - p * a1, to_decay)
-                    new_mid_x, new_mid_y = new_mid_x + (u,), new_mid_y + (v,)
-                    p = mid_x[back] + rate_a * ((lo_x[back] + u) - 2.0 * mid_x[back])
-                    q = mid_y[back] + rate_s * ((lo_y[back] + v) - 2.0 * mid_y[back])
-            lo_x, lo_y, mid_x, mid_y = new_lo_x, new_lo_y, new_mid_x, new_mid_y
-            row = begin + (i + j - 4 * STEPS)
-            wanted = live & (row >= begin) & (row < end)
-            tl.store(to_a + at + row * stride, p.to(to_a.dtype.element_ty), mask=wanted)
-            tl.store(to_s + at + row * stride, q.to(to_s.dtype.element_ty), mask=wanted)
+    for turn in range(0, tl.where(own > 0, own + 4 * STEPS, 0), TURN):
+        for i in tl.static_range(0, TURN, AHEAD):
+            now_a, now_s, now_x, now_y = next_a, next_s, next_x, next_y
+            next_a, next_s, place = rows_ahead(a + at, s + at, place, count, stride, live, AHEAD)
+            next_x, next_y, place_x = rows_ahead(x + at, y + at, place_x, count, stride, live, AHEAD)
+            for j in tl.static_range(AHEAD):
+                p, q = now_a[j], now_s[j]
+                new_a, new_s = (), ()
+                for t in tl.static_range(STEPS):
+                    old_a, old_s = kept_a[t], kept_s[t]
+                    new_a, new_s = (
+                        new_a + ((p,) + old_a[: 2 * (STEPS - t)],),
+                        new_s + ((q,) + old_s[: 2 * (STEPS - t)],),
+                    )
+                    if t + 1 < STEPS:
+                        p, q = _step(
+                            old_a[1], old_a[0], p, old_s[1], old_s[0], q, rate_a, rate_s, feed, decay, ETA, EULER
+                        )  # fmt: skip
+                kept_a, kept_s = new_a, new_s
+                # From here p and q are gradients: first of the result, then after step N - 1, N - 2, ...
+                p, q = now_x[j], now_y[j]
+                new_lo_x, new_lo_y, new_mid_x, new_mid_y = (), (), (), ()
+                for back in tl.static_range(STEPS):
+                    then_a, then_s = kept_a[STEPS - 1 - back], kept_s[STEPS - 1 - back]
+                    new_lo_x, new_lo_y = new_lo_x + (mid_x[back],), new_lo_y + (mid_y[back],)
+                    if EULER:
+                        new_mid_x, new_mid_y = new_mid_x + (p,), new_mid_y + (q,)
+                        a0, s0 = then_a[2 * back + 2], then_s[2 * back + 2]
+                        g, h = mid_x[back], mid_y[back]
+                        lap_g = (lo_x[back] + p) - 2.0 * g
+                        lap_h = (lo_y[back] + q) - 2.0 * h
+                        row = begin + (turn + i + j - 3 * STEPS - 1 - back)
+                        counted = (row >= begin) & (row < end)
+                        # The Laplacian is its own adjoint: summed along the line, g lap(a) = lap(g) a.
+                        to_rate_a = tl.where(counted, to_rate_a + lap_g * a0, to_rate_a)
+                        to_rate_s = tl.where(counted, to_rate_s + lap_h * s0, to_rate_s)
+                        to_feed = tl.where(counted, to_feed + h * (1.0 - s0), to_feed)
+                        to_decay = tl.where(counted, to_decay - g * a0, to_decay)
+                        pull = ETA * a0 * (g - h)
+                        p = g + rate_a * lap_g - decay * g + 2.0 * pull * s0
+                        q = h + rate_s * lap_h - feed * h + pull * a0
+                    else:
+                        lap_a = (then_a[2 * back + 2] + then_a[2 * back]) - 2.0 * then_a[2 * back + 1]
+                        lap_s = (then_s[2 * back + 2] + then_s[2 * back]) - 2.0 * then_s[2 * back + 1]
+                        a1 = then_a[2 * back + 1] + rate_a * lap_a
+                        s1 = then_s[2 * back + 1] + rate_s * lap_s
+                        kept = reciprocal(1.0 + ETA * a1 * a1)
+                        pull = (p - q) * kept
+                        u = (1.0 - decay) * p + (2.0 * ETA) * (a1 * s1 * kept * pull)
+                        v = p - feed * q - pull
+                        row = begin + (turn + i + j - 3 * STEPS - back)
+                        counted = (row >= begin) & (row < end)
+                        to_rate_a = tl.where(counted, to_rate_a + u * lap_a, to_rate_a)
+                        to_rate_s = tl.where(counted, to_rate_s + v * lap_s, to_rate_s)
+                        to_feed = tl.where(counted, to_feed + q * (1.0 - s1), to_feed)
+                        to_decay = tl.where(counted, to_decay - p * a1, to_decay)
+                        new_mid_x, new_mid_y = new_mid_x + (u,), new_mid_y + (v,)
+                        p = mid_x[back] + rate_a * ((lo_x[back] + u) - 2.0 * mid_x[back])
+                        q = mid_y[back] + rate_s * ((lo_y[back] + v) - 2.0 * mid_y[back])
+                lo_x, lo_y, mid_x, mid_y = new_lo_x, new_lo_y, new_mid_x, new_mid_y
+                row = begin + (turn + i + j - 4 * STEPS)
+                wanted = live & (row >= begin) & (row < end)
+                tl.store(to_a + at + row * stride, p.to(to_a.dtype.element_ty), mask=wanted)
+                tl.store(to_s + at + row * stride, q.to(to_s.dtype.element_ty), mask=wanted)
     first_sum = video.to(tl.int64)
     own_sums = (segment * reach + residue) * width + channel
     tl.store(to_rates + first_sum * parts * width + own_sums, to_rate_a, mask=live)
@@ -243,7 +250,7 @@ def backward(
     # A sum for every lane and then over lanes in a fixed order: the same bits every time, which atomic adds are not.
     to_rates = torch.zeros((4, batch, parts, width), dtype=torch.float32, device=a.device)
     sizes = (batch, length, width, rows, parts)
-    constants = (eta, steps, euler, scales, LANES, REACTION_BACKWARD_AHEAD)
+    constants = (eta, steps, euler, scales, LANES, REACTION_BACKWARD_AHEAD, TURN)
     with torch.cuda.device_of(a):
         backward_kernel[(programs, batch)](
             a, s, rates, lengths, x, y, to_a, to_s, to_rates, *sizes, *constants, **OPTIONS

@@ -10,6 +10,7 @@ from rdmf.model.lines import (
     LANES,
     REACTION_STEPS,
     SHORTEST,
+    TURN,
     diffusion_bytes,
     geometry,
     pieces,
@@ -49,7 +50,8 @@ def test_segments_are_as_long_as_pays(
 
     def rounds(rows: int) -> int:
         """Walks one after the other, in waves of as many programs as there is room for."""
-        return -(-batch * geometry(length, width, scales, rows)[0] // room) * (rows + behind)
+        walked = -(-(rows + behind) // TURN) * TURN
+        return -(-batch * geometry(length, width, scales, rows)[0] // room) * walked
 
     # What is reckoned lies between half of that and that.
     assert rounds(rows) <= 2 * rounds(length)
@@ -62,13 +64,13 @@ def test_segments_fill_a_device_and_no_more() -> None:
 
 
 def test_bytes_by_hand() -> None:
-    """One lane a channel: 2 fields of 100 rows and a halo of 2 N = 10 rows, in turns of 4 and one turn more: 116."""
+    """One lane a channel: 2 fields of 100 rows and a halo of 2 N = 10 rows, in turns of 4, and 4 rows ahead: 116."""
     found = reaction_bytes(1, 100, 64, 5, 4, lanes=64)
     assert found.least == 4 * (4 * 100 * 64) + 4 * 64 * 4
     assert found.moved == 4 * 64 * (2 * 116 + 2 * 100) + 4 * 64 * 4
     back = reaction_bytes(1, 100, 64, 5, 4, lanes=64, backward=True)
     assert back.least == 4 * (6 * 100 * 64) + 4 * 64 * 4
-    assert back.moved == 4 * 64 * (4 * 122 + 2 * 100) + 4 * 64 * 4  # 4 N = 20 rows more, in turns of 2
+    assert back.moved == 4 * 64 * (4 * 121 + 2 * 100) + 4 * 64 * 4  # 4 N = 20 rows more, and one read ahead
     heat = diffusion_bytes(1, 100, 64, 10, 2, lanes=64)
     assert heat.least == 2 * 2 * 100 * 64 + 4 * 64
     assert heat.moved == 2 * 64 * (124 + 100) + 4 * 64
