@@ -6,7 +6,7 @@
     python benchmarks/search.py --table docs/trials
 
 Trial 0 is the preset as it is. The others change what every model of the harness has and its design does not fix: the
-rate (a multiple of the preset's, which `benchmarks/tune.py` has chosen for each model), dropout, weight decay,
+rate (a multiple of the preset's, which `benchmarks/tune.py` has chosen for nearly every model), dropout, weight decay,
 augmentation, the batch, and whether feature rows are of unit length. The epochs stay: the budget is equal. Of several
 caches the first sees every trial, each further one the better half of those before. What is learnt from and watched,
 and what is printed: as benchmarks/tune.py has it. A trial that OUT holds is not run again. With --only some trials are
