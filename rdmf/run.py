@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rdmf import __version__
 from rdmf.config import Config
+from rdmf.content import content_of
 from rdmf.files import read_json
 from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
@@ -121,6 +122,7 @@ def run_header(config: Config, cache: Cache, features: str | Path, *, preset: st
         "seed": seed,
         "features": str(features),
         "fingerprint": cache.fingerprint,
+        "content": content_of(cache),
         "provenance": {"video": made.video, "text": made.text, "notes": made.notes},
         "video_dim": cache.d_video,
         "text_dim": cache.d_text,

@@ -101,10 +101,10 @@ class FusionConfig:
         choices=("split", "euler"),
     )
     video: str = _setting("activator", "the role of the video field", choices=("activator", "substrate"))
-    d_video: float = _setting(0.2, "initial diffusion coefficient of the video field", low=0)
-    d_text: float = _setting(0.1, "initial diffusion coefficient of the text field", low=0)
-    feed: float = _setting(0.04, "initial feed rate F", low=1e-4, high=0.5)
-    kill: float = _setting(0.06, "initial kill rate k", low=1e-4, high=0.5)
+    d_video: float = _setting(0.2, "initial D of the video field; eta * D stays below 0.25", low=0)
+    d_text: float = _setting(0.1, "initial D of the text field; eta * D stays below 0.25", low=0)
+    feed: float = _setting(0.04, "initial feed rate F", low=1e-4, high=0.25)
+    kill: float = _setting(0.06, "initial kill rate k", low=1e-4, high=0.25)
     order: str = _setting(
         "none",
         "constraint on the coefficients, by construction: none; paper: D_video > D_text; "

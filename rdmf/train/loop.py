@@ -21,13 +21,13 @@ from rdmf.store import Cache, InputError, open_cache
 from rdmf.train.checkpoint import load_resume
 from rdmf.train.data import Split, load_rows
 from rdmf.train.distributed import Ranks, join
-from rdmf.train.monitor import monitor_scores
+from rdmf.train.monitor import monitor_scores, refuse_unknown
 from rdmf.train.optimizer import AdamW
 from rdmf.train.pool import pooled
 from rdmf.train.precision import multiplies_bfloat16, precision
 from rdmf.train.progress import Progress
 from rdmf.train.recorded import RecordedStep
-from rdmf.train.run_directory import claim, refuse_other_run, summarise, write_epoch, write_history
+from rdmf.train.run_directory import claim, finished, refuse_other_run, summarise, write_epoch, write_history
 from rdmf.train.schedule import Average, rate_at
 from rdmf.train.state import State
 from rdmf.train.step import Step, bucket_size, recorded_on
@@ -78,15 +78,20 @@ def train(
             shape = {"max_tokens": config.data.max_tokens, "pool": config.data.pool}
             data = Split.load(cache, learn, device=rows[0].device, **shape, rows=rows)
             held = Split.load(cache, watch, device=rows[0].device, **shape, rows=rows) if len(watch) else None
+            if held:
+                refuse_unknown(config.train.monitor, held)
     with ranks.together():
         ranks.refuse_differences((saved["fingerprint"], saved["config"], seed, learn.tolist()), "cache and settings")
+    progress = Progress(config.train.epochs, quiet=quiet)
+    if ranks.tell(resume and finished(out)):
+        progress.say(f"{out}: finished, and what could go on with it was not kept; nothing to do")
+        return out
     with ranks.together():
         if ranks.first:
             claim(out, saved)
             if resume and (out / "resume.pt").is_file():
                 going_on = load_resume(out / "resume.pt")
     going_on = ranks.tell(going_on)
-    progress = Progress(config.train.epochs, quiet=quiet)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build_model(config, saved["video_dim"], saved["text_dim"]).to(device)
@@ -128,7 +133,13 @@ def choose_queries(cache: Cache, config: Config) -> tuple[Ints, Ints]:
         )
     learn, watch = learn[table.video_index[learn] >= 0], watch[table.video_index[watch] >= 0]
     labelled = (np.diff(table.window_offsets) > 0) | (np.diff(table.saliency_offsets) > 0)
-    learn = learn[labelled[learn]]
+    learn, named = learn[labelled[learn]], len(watch)
+    watch = watch[labelled[watch]]
+    if named and not len(watch):
+        raise InputError(
+            f"{cache.path}: split '{config.data.val_split}' has no query with windows or saliency to choose the best "
+            "epoch by; leave out data.val_split"
+        )
     if not len(learn):
         raise InputError(
             f"{cache.path}: split '{config.data.train_split}' has no query with windows or saliency to learn from"
@@ -207,7 +218,7 @@ def _run_epochs(
         if held:
             watched.load_state_dict(state.weights())
             scores = monitor_scores(*predict_split_arrays(watched, held, amp=amp, ranks=ranks), held)
-        monitored = scores.get(train_config.monitor, scores.get("mean", float(state.epoch)))
+        monitored = scores[train_config.monitor] if held else float(state.epoch)
         better = monitored > state.best
         if better:
             state.best, state.best_epoch = monitored, state.epoch

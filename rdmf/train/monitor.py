@@ -5,9 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rdmf.store import InputError
 from rdmf.train.data import Split
 
 Floats = NDArray[np.float32]
+
+
+def refuse_unknown(metric: str, data: Split) -> None:
+    """Refuse to watch what the hold-out has no annotations for: no epoch would be better than another.
+
+    Raises:
+        InputError: with what can be watched.
+    """
+    nothing = [np.zeros(int(count), dtype=np.float32) for count in data.sizes[:, 0]]
+    spans, scores = np.zeros((len(data), 1, 2), dtype=np.float32), np.zeros((len(data), 1), dtype=np.float32)
+    known = monitor_scores(spans, scores, nothing, data)
+    if metric not in known:
+        raise InputError(f"train.monitor: the hold-out is not annotated for {metric}; there are {', '.join(known)}")
 
 
 def monitor_scores(spans: Floats, scores: Floats, saliency: list[Floats], data: Split) -> dict[str, float]:

@@ -39,8 +39,19 @@ def refuse_other_run(out: Path, saved: dict[str, Any], resume: bool) -> None:
             if old.get(key) != saved[key]:
                 what = _first_difference(old.get(key), saved[key], key)
                 raise InputError(f"cannot resume {out}: {what}; resume with the settings it was started with")
+        if old.get("content", saved["content"]) != saved["content"]:
+            raise InputError(
+                f"cannot resume {out}: {saved['features']} holds other videos or queries than what it was started on "
+                f"({old.get('features')}); choose another --out"
+            )
     elif not resume and existing.exists():
         raise InputError(f"{out} already holds a run; go on with --resume, or choose another --out")
+
+
+def finished(out: Path) -> bool:
+    """Whether a run is over and only what could go on with it was thrown away (`rdmf ablate --keep best`)."""
+    there = all((out / name).is_file() for name in ("config.json", "summary.json", "best.safetensors"))
+    return there and not (out / "resume.pt").is_file()
 
 
 def claim(out: Path, saved: dict[str, Any]) -> None:

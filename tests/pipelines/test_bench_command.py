@@ -17,6 +17,7 @@ from rdmf.model import native
 from rdmf.model.build import MODELS, build_model
 from rdmf_pipelines.benching import diffusion_ways, layer_kernels, lengths, matching, plan, reaction, two_processes
 from rdmf_pipelines.benching.bench import Bench, DisagreementError, refuse_difference
+from rdmf_pipelines.benching.document import write
 from rdmf_pipelines.benching.settings import settings_of, variants
 from rdmf_pipelines.benching.sheet import Entry, Sheet, load
 from rdmf_pipelines.cli import main
@@ -195,6 +196,18 @@ def test_the_page_is_what_its_figures_give(run: Run, tmp_path: Path) -> None:
     assert (ROOT / "docs/performance/length.png").is_file()
 
 
+def test_each_sheet_of_a_page_has_its_own_picture(tmp_path: Path) -> None:
+    whole, other = (load(ROOT / "docs/performance.json") for _ in range(2))
+    for one in other.entries:
+        object.__setattr__(one, "seconds", one.seconds * (2 if one.name == "rdmf" else 1))
+    written = write(tmp_path / "page.md", {"a.json": whole, "b.json": other})
+    pictures = [tmp_path / "page/length.png", tmp_path / "page/length-2.png"]
+    assert written == [tmp_path / "page.md", *pictures]
+    assert pictures[0].read_bytes() != pictures[1].read_bytes()
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert page.count("(page/length.png)") == page.count("(page/length-2.png)") == 1
+
+
 def test_a_page_right_after_measuring_is_that_of_the_file(run: Run) -> None:
     quick(run, "matcher", more=("--page", "page.md"))
     first = Path("page.md").read_text(encoding="utf-8")
@@ -225,6 +238,8 @@ def refused(run: Run, *arguments: str) -> str:
         ("--from bad.json --only matcher", "leave out --only"),
         ("--json folder", "--json folder: is a folder"),
         ("--page folder", "--page folder: is a folder"),
+        ("--page page", "--page page: give it an ending, e.g. page.md"),
+        ("--page bad.json/page.md", "bad.json is a file"),
         ("--device tpu9", "tpu9"),
         ("--seconds -1", "--seconds"),
         ("--seconds soon", "--seconds"),

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from rdmf.config import Config
+from rdmf.content import content_of
 from rdmf.store import open_cache
 from rdmf_pipelines.studies.files import write_json
+from rdmf_pipelines.studies.job import KEEP
 from rdmf_pipelines.studies.jobs import DONE
-from rdmf_pipelines.studies.scoring import SCORING, Scores, content_of, score_guesses, scores_path
+from rdmf_pipelines.studies.scoring import SCORING, Scores, score_guesses, scores_path
 from rdmf_pipelines.studies.synthetic import SMALL
 from rdmf_pipelines.studies.synthetic import write_synthetic_cache as make_cache
 from rdmf_pipelines.studies.worker import serve
@@ -122,6 +124,8 @@ def do_job(file: str) -> int:
     changed = sum(part.startswith(("diffusion.", "score.", "fusion.")) for part in job["arguments"])
     shift = 0.3 - 0.1 * min(changed, 2) + 0.01 * int(job["seed"])
     folder = fake_run(Path(job["folder"]), Path(job["features"]), seed=job["seed"], shift=shift, config=job["config"])
+    for name in set(KEEP["none"]) - set(KEEP[job["keep"]]):
+        (folder / name).write_bytes(b"weights that nobody reads")
     noted = {name: job[name] for name in ("config", "seed", "content", "split", "command", "at_once")}
     machine = {**MACHINE, "gpu": os.environ.get("FAKE_GPU")}
     write_json(folder / DONE, {**noted, "machine": machine, "code": "c0de", "finished": "2026-01-02T03:04:05+00:00"})

@@ -122,6 +122,40 @@ def test_runs_of_another_study_beside_it_are_taken_over(
     assert len(ran(place)) == 3
 
 
+def test_a_run_that_keeps_less_than_is_asked_for_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "c0de")
+    for number, keep in enumerate(("none", "best", "best", "all", "best"), start=1):
+        assert rdmf(*ONE, "--keep", keep, "--out", f"all/{number}") == 0
+    assert [Path(one[0]).parts[1] for one in ran(place)] == ["1", "2", "4"]
+    left = {path.name for path in (place / "all/4/runs/full/fold1/seed-0").iterdir()}
+    assert {"best.safetensors", "last.safetensors", "resume.pt"} <= left
+
+
+def test_a_run_is_taken_whole_or_not_at_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "c0de")
+    assert rdmf(*ONE, "--out", "all/one") == 0
+    source = place / "all/one/runs/full/fold1/seed-0"
+    (source / "log.txt").write_text("what it said\n")
+    real, links = os.link, []
+
+    def dying(*paths: str) -> None:
+        links.append(paths)
+        if len(links) == 3:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    monkeypatch.setattr(os, "link", dying)
+    rdmf(*ONE, "--out", "all/two")
+    assert not (place / "all/two/runs/full/fold1/seed-0").exists()
+    assert rdmf(*ONE, "--out", "all/two") == 0
+    assert len(ran(place)) == 1
+    taken = place / "all/two/runs/full/fold1/seed-0"
+    assert sorted(p.name for p in taken.parent.iterdir()) == ["seed-0"]
+    # Another split is scored in the same folder; what that says is not written into the other study's log.
+    assert rdmf(*ONE, "--split", "train", "--out", "all/two") == 0
+    assert (source / "log.txt").read_text() == "what it said\n"
+
+
 def test_rows_that_are_the_same_under_the_settings_are_run_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +257,23 @@ def test_what_an_earlier_rdmf_scored_otherwise_is_scored_anew(
     assert Results.load(place / "study").decoder.max() == 0
 
 
+def test_another_split_of_a_finished_run_is_scored_and_nothing_is_trained(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = (*ONE, "--set", "decoder.layers=1", "--set", "train.epochs=1", "--out", "study")
+    monkeypatch.setattr(runner, "Worker", Here)
+    assert rdmf(*study) == 0
+    folder = place / "study/runs/full/fold1/seed-0"
+    weights, trained = (folder / "best.safetensors").stat(), json.loads((folder / "done.json").read_text())
+    monkeypatch.setattr("rdmf_pipelines.studies.provenance.code", lambda: "0ther")
+    assert rdmf(*study, "--split", "train") == 0
+    now, noted = (folder / "best.safetensors").stat(), json.loads((folder / "done.json").read_text())
+    assert (now.st_ino, now.st_mtime_ns) == (weights.st_ino, weights.st_mtime_ns)
+    assert noted == {**trained, "split": "train"}
+    assert scores_path(folder, "test").is_file()
+    assert scores_path(folder, "train").is_file()
+
+
 def test_a_job_that_cannot_be_scored_is_not_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rdmf_pipelines.cli.main", lambda _: None)  # trained nothing
     described = {"arguments": [], "folder": "study/run", "features": "fold1.h5", "split": "test"}
@@ -245,6 +296,7 @@ def test_the_list_of_tables(capsys: pytest.CaptureFixture[str]) -> None:
     {
         "ablate": "say which cache and which table",
         "ablate --features fold1.h5": "say which cache and which table",
+        "ablate --features fold1.h5 --table models --set train.device=cuda:1": "by CUDA_VISIBLE_DEVICES=1",
         "ablate --features fold1.h5 --table model": "did you mean 'models'?",
         "ablate --features nowhere.h5 --table models": "no feature cache at nowhere.h5",
         "ablate --features fold1.h5 --features other/fold1.h5 --table models": "two caches are called fold1",
@@ -272,7 +324,7 @@ def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytes
 
 
 def test_a_study_can_be_compared_like_any_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert rdmf(*STUDY, "--seeds", 1, "--out", "study") == 0
+    assert rdmf(*STUDY, "--seeds", 1, "--keep", "none", "--out", "study") == 0
     other = fake_run(place / "mine", place / "fold1.h5", seed=0)
     capsys.readouterr()
     assert rdmf("compare", "study/runs", "--json", "c.json") == 0

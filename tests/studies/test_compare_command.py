@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from studies_samples import TINY, fake_run, make_cache
 from rdmf.store import InputError
 from rdmf_pipelines.cli import main
 from rdmf_pipelines.studies.models import differing, find_runs, group_runs
-from rdmf_pipelines.studies.scoring import score_run
+from rdmf_pipelines.studies.scoring import Scores, score_run, scores_path
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,32 @@ def test_runs_of_the_same_settings_and_seed_stay_apart(place: Path, tmp_path: Pa
     assert [len(group.runs) for group in group_runs(find_runs([again, again]))] == [1]
 
 
+def test_two_runs_of_one_seed_on_the_same_queries_are_refused(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cache under two names makes two folds of one: one of the runs would be left out."""
+    shutil.copy(place / "fold1.h5", tmp_path / "copy.h5")
+    again = fake_run(tmp_path / "again", tmp_path / "copy.h5", seed=0, shift=0.2)
+    assert rdmf("compare", "good/fold1", again) == 2
+    assert "two of its runs have one seed and answer the same queries" in capsys.readouterr().err
+
+
+def test_paths_may_be_absolute_and_relative(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rdmf("compare", "good/fold1/seed-0", place / "good/fold1/seed-1") == 0
+    assert rdmf("compare", "bad-fold1", place / "bad-fold2") == 0
+    assert "24 queries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.95])
+def test_scores_cut_short_are_no_scores(keep: float, place: Path, tmp_path: Path) -> None:
+    whole = scores_path(place / "other", "test").read_bytes()
+    path = tmp_path / "scores-test.npz"
+    path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else int(keep)])
+    assert Scores.load(path) is None
+    path.write_bytes(whole[:200] + bytes(50) + whole[250:])
+    assert Scores.load(path) is None
+
+
 def test_machine_settings_do_not_make_another_model(place: Path, tmp_path: Path) -> None:
     moved = fake_run(tmp_path / "moved", place / "fold1.h5", seed=7, overrides={"train.device": "cuda:1"})
     home = fake_run(tmp_path / "home", place / "fold1.h5", seed=8)
@@ -139,6 +166,7 @@ def test_scores_are_kept_until_weights_or_queries_change(tmp_path: Path, monkeyp
         "compare other --split tset": "no split 'tset'",
         "compare other --features nowhere.h5": "no feature cache at nowhere.h5",
         "compare other --features a.h5 --features b.h5": "--features gives only a.h5, b.h5",
+        "compare good --features fold1.h5": "gives fold1.h5 alone, and the runs were trained on fold1.h5, fold2",
         "compare other --json empty": "empty: is a directory",
         "compare other --csv fold1.h5/x.csv": "fold1.h5 is a file",
     }.items(),

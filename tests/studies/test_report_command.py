@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,10 @@ BAD_STUDY = {"out": "a", "features": ["fold1.h5"], "table": "models"}
         ({"studies": [{**BAD_STUDY, "seeds": "three"}]}, "seeds: 'three' should be a whole number"),
         ({"studies": [{**BAD_STUDY, "seeds": 0}]}, "seeds: 0; at least 1"),
         ({"studies": [{**BAD_STUDY, "features": "fold1.h5"}]}, "should be a list"),
-        ({"studies": [BAD_STUDY, BAD_STUDY]}, "two studies write a"),
+        ({"studies": [BAD_STUDY, BAD_STUDY]}, "2 studies write a, which names their files"),
+        ({"studies": [BAD_STUDY, {**BAD_STUDY, "out": "other/a"}]}, "2 studies write a, which names their files"),
+        ({"studies": [{**BAD_STUDY, "out": None}]}, "study 1: 'out' is missing"),
+        ({"files": {"x.h5": "rdmf import 'x"}}, "x.h5: cannot read the command that makes it (No closing quotation)"),
         ({"studdies": []}, "did you mean 'studies'?"),
         ({"studies": [{**BAD_STUDY, "features": ["nowhere.h5"]}], "files": None}, "no feature cache at nowhere.h5"),
         ({"files": {"x.h5": "curl x"}}, "must begin with rdmf or python, found 'curl x'"),
@@ -244,6 +248,7 @@ def test_a_bad_plan_is_one_line(
         "report --results all --run": "leave out --plan and --run",
         "report --short": "--short goes with --run",
         "report --from-scratch": "--from-scratch goes with --run",
+        "report --out page": "--out page: give it an ending, e.g. page.md",
     }.items(),
 )
 def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,6 +257,13 @@ def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytes
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert tells in said
+
+
+def test_folders_of_one_name_would_write_over_each_other(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(measured / "all/steps", measured / "more/steps")
+    assert rdmf("report", "--results", "all/steps", "--results", "more/steps", "--out", "two.md") == 2
+    assert "2 studies are in folders called steps" in capsys.readouterr().err
+    assert not (measured / "two.md").exists()
 
 
 def test_a_readme_without_marks_is_refused_before_anything_is_written(

@@ -77,6 +77,7 @@ def make_cache(
     windows: bool = True,
     annotators: int = 0,
     missing: int = 0,
+    bare: tuple[str, ...] = (),
     spoil: Callable[[list[VideoRecord]], None] | None = None,
     provenance: Provenance = PROVENANCE,
 ) -> Path:
@@ -84,7 +85,8 @@ def make_cache(
 
     Args:
         windows: with moment annotation. annotators: columns of saliency scores (0: none).
-        missing: training queries about videos that have no features. spoil: called on the videos before writing.
+        missing: training queries about videos that have no features. bare: splits without annotation.
+        spoil: called on the videos before writing.
     """
     rng = np.random.default_rng(seed)
     videos, queries = [], []
@@ -93,7 +95,7 @@ def make_cache(
             video, found = make_video(f"{split}-{v}", rng, int(rng.integers(12, 25)))
             videos.append(video)
             for word, (start, end) in found.items():
-                clips = tuple(range(len(video.features))) if annotators else ()
+                clips = tuple(range(len(video.features))) if annotators and split not in bare else ()
                 inside = [start <= (c + 0.5) * STRIDE < end for c in clips]
                 queries.append(
                     QueryRecord(
@@ -101,7 +103,7 @@ def make_cache(
                         vid=video.vid,
                         text=word,
                         split=split,
-                        windows=((start, end),) if windows else (),
+                        windows=((start, end),) if windows and split not in bare else (),
                         saliency_clips=clips,
                         saliency_scores=tuple((4.0 if hit else 0.0,) * annotators for hit in inside),
                         duration=video.duration,

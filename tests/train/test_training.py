@@ -252,6 +252,51 @@ def test_resuming_a_finished_run_changes_nothing(cache_path: Path, tiny: Overrid
     assert [(run / name).read_bytes() for name in names] == before
 
 
+def test_resuming_a_finished_run_that_kept_its_best_weights_alone_trains_nothing(
+    cache_path: Path, tiny: Overrides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`rdmf ablate --keep best` leaves such runs; started anew they would overwrite what their scores are of."""
+    run = train(cache_path, tmp_path / "run", overrides=tiny, quiet=True)
+    for name in ("resume.pt", "last.safetensors"):
+        (run / name).unlink()
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.iterdir()}
+    assert train(cache_path, run, overrides=tiny, resume=True) == run
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.iterdir()} == before
+    assert "finished" in capsys.readouterr().err
+    # Without its summary it was in the middle: that one starts anew.
+    (run / "summary.json").unlink()
+    train(cache_path, run, overrides=tiny, quiet=True, resume=True)
+    assert (run / "resume.pt").is_file()
+
+
+def test_resuming_on_other_videos_of_the_same_features_is_refused(
+    cache_path: Path, build_cache: Build, tiny: Overrides, tmp_path: Path
+) -> None:
+    """Folds of one dataset have one fingerprint: a run that goes on on another fold learns what it is tested on."""
+    run = train(cache_path, tmp_path / "run", overrides=tiny, quiet=True, stop_after=1)
+    before = (run / "config.json").read_bytes()
+    other = build_cache(tmp_path / "other.h5", seed=1)
+    assert "other.h5 holds other videos or queries" in refusal(other, run, overrides=tiny, resume=True)
+    assert (run / "config.json").read_bytes() == before
+    # The same made again, under another name, is none other; and an older rdmf did not write what a cache held.
+    train(build_cache(tmp_path / "again.h5"), run, overrides=tiny, quiet=True, resume=True)
+    assert json.loads((run / "summary.json").read_text())["epochs"] == 2
+
+
+def test_a_split_to_watch_must_be_annotated_for_what_is_watched(
+    build_cache: Build, tiny: Overrides, tmp_path: Path
+) -> None:
+    """Otherwise every epoch would score the same, and the first would be kept as the best."""
+    bare = build_cache(tmp_path / "bare.h5", train=4, test=2, bare=("test",))
+    said = refusal(bare, tmp_path / "run", overrides={**tiny, "val_split": "test"})
+    assert "split 'test' has no query with windows or saliency" in said
+    cache = build_cache(tmp_path / "saliency.h5", train=4, test=2, windows=False, annotators=2)
+    options = {**tiny, "val_split": "test", "train.monitor": "mIoU"}
+    said = refusal(cache, tmp_path / "run", overrides=options)
+    assert said.endswith("train.monitor: the hold-out is not annotated for mIoU; there are saliency mAP, mean")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("damage", ["truncate", "empty", "foreign"])
 def test_a_damaged_resume_state_is_named(damage: str, cache_path: Path, tiny: Overrides, tmp_path: Path) -> None:
     run = train(cache_path, tmp_path / "run", overrides={**tiny, "epochs": 1}, quiet=True)

@@ -32,11 +32,17 @@ def write(page: Path, sheets: Mapping[str, Sheet]) -> list[Path]:
 
     text = whole(page, sheets, notes_beside(page))
     written = [page]
-    for sheet in sheets.values():
-        if LENGTH in sheet.groups():
-            written.append(draw(sheet, page.with_suffix("") / PICTURE))
+    for name, picture in _pictures(sheets).items():
+        written.append(draw(sheets[name], page.with_suffix("") / picture))
     write_atomically(page, lambda partial: partial.write_text(text, encoding="utf-8"))
     return written
+
+
+def _pictures(sheets: Mapping[str, Sheet]) -> dict[str, str]:
+    """{name of a sheet that measured lengths: its picture}: the first one's is PICTURE, the others' are numbered."""
+    drawn = [name for name, sheet in sheets.items() if LENGTH in sheet.groups()]
+    stem, ending = Path(PICTURE).stem, Path(PICTURE).suffix
+    return {name: f"{stem}-{number}{ending}" if number > 1 else PICTURE for number, name in enumerate(drawn, start=1)}
 
 
 def notes_beside(page: Path) -> str:
@@ -64,13 +70,14 @@ def whole(page: Path, sheets: Mapping[str, Sheet], notes: str = "") -> str:
     ]
     for name, sheet in sheets.items():
         parts.append(f"`{sheet.command}` ({name}): {machine_line(sheet)}.\n")
-    for sheet in sheets.values():
+    pictures = _pictures(sheets)
+    for name, sheet in sheets.items():
         aims = reached(sheet)
         for group in sheet.groups():
             below = aims.get(group, [])
             if group == LENGTH:
                 folder = page.with_suffix("").name
-                below = [f"![Seconds and memory of a prediction over length]({folder}/{PICTURE})", *below]
+                below = [f"![Seconds and memory of a prediction over length]({folder}/{pictures[name]})", *below]
             parts.append(section(sheet, group, below=below))
     if notes:
         parts.append(f"{notes.strip()}\n")

@@ -15,7 +15,7 @@ def ablate(
     features: Annotated[list[Path] | None, typer.Option(help="Feature cache; several are folds.")] = None,
     table: Annotated[str | None, typer.Option(help="Which table; --list shows them.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds of every row and fold.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first of them.")] = 0,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trainings at once; default: one on each GPU, else on half the cores.")
     ] = None,

@@ -63,6 +63,8 @@ def bench(
     before = _earlier(against)
     if page is not None and page.is_dir():
         raise InputError(f"--page {page}: is a folder; name the file to write, e.g. {page / 'performance.md'}")
+    if page is not None:
+        _check_page(page)
     if from_:
         _refuse_measuring(only, features, model, json, quick=quick)
         return _show_kept(from_, before, page)
@@ -75,6 +77,16 @@ def bench(
     if page is not None and sheet.entries:
         _write_page(page, {json.as_posix() if json is not None else "performance.json": sheet})
     return code
+
+
+def _check_page(page: Path) -> None:
+    """What cannot be written is said before anything is measured."""
+    from rdmf.evaluation.records import refuse_unwritable
+    from rdmf.store.errors import InputError
+
+    if not page.suffix:
+        raise InputError(f"--page {page}: give it an ending, e.g. {page}.md; a folder of that name takes its pictures")
+    refuse_unwritable(page)
 
 
 def _earlier(against: Path | None) -> Sheet | None:

@@ -37,6 +37,7 @@ def compare(
     Scores are kept in the run directories, so that the second comparison is quick.
     """
     from rdmf.evaluation.records import refuse_unwritable, write_text_atomically
+    from rdmf.store import InputError
     from rdmf_pipelines.studies import layout
     from rdmf_pipelines.studies.files import write_json
     from rdmf_pipelines.studies.models import differing, find_runs, group_runs
@@ -45,6 +46,12 @@ def compare(
         if path is not None:
             refuse_unwritable(path)
     groups = group_runs(find_runs(runs))
+    own = {run.features.name for group in groups for run in group.runs}
+    if features and len(features) == 1 and len(own) > 1:
+        raise InputError(
+            f"--features gives {features[0].name} alone, and the runs were trained on {', '.join(sorted(own))}; "
+            "give a cache of each name"
+        )
     scores = [_scored(group, features or [], split, device) for group in groups]
     values = _values(groups, scores, reading, {"settings": differing(groups)})
     if json is not None:
@@ -89,6 +96,7 @@ def _values(
     groups: Sequence[Group], scores: Sequence[list[tuple[RunInfo, Scores]]], reading: bool, notes: dict[str, Any]
 ) -> dict[str, Any]:
     """The table's values: every model on the queries of the first one."""
+    from rdmf.store import InputError
     from rdmf_pipelines.studies.comparison import Queries, guess_row, stack
     from rdmf_pipelines.studies.layout import as_values
     from rdmf_pipelines.studies.scoring import score_guesses, scores_path
@@ -102,6 +110,10 @@ def _values(
         _refuse_other_queries(groups[0], scores[0], group, found)
         facts = _facts([part for _, part in found])
         runs = {(names[part.about["truth"]], run.seed): part for run, part in found}
+        if len(runs) < len(found):
+            raise InputError(
+                f"{group.label}: two of its runs have one seed and answer the same queries; give one of them"
+            )
         rows.append(stack(group.label, {place: part.decoder for place, part in runs.items()}, queries, facts))
         readable = {place: part.reading for place, part in runs.items() if part.reading is not None}
         if reading and readable:

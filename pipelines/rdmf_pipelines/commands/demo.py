@@ -22,7 +22,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything; run again with the same one to go on.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of the videos and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the videos and of the training.")] = 0,
     videos: Annotated[int, typer.Option(min=8, help="How many videos; three quarters of them to learn from.")] = 160,
 ) -> None:
     """Render videos, extract, train, evaluate, predict, and write a report.

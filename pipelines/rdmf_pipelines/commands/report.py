@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,8 @@ def report(
     for name, asked in (("--short", short), ("--from-scratch", from_scratch)):
         if asked and not run:
             raise InputError(f"{name} goes with --run")
+    if out is not None and not out.suffix:
+        raise InputError(f"--out {out}: give it an ending, e.g. {out}.md; a folder of that name takes its pictures")
     said = ["rdmf", "report"]
     code = 0
     if results:
@@ -84,6 +87,10 @@ def report(
             code = _run(planned, jobs, keep, None if from_scratch or short else planned.out)
         absent, sections = _sections([(s.out, s.title, s.headline) for s in planned.studies], planned.out)
         absent += _shortfalls(planned, sections)
+    names = Counter(section.name for section in sections)
+    for name, count in names.items():
+        if count > 1:
+            raise InputError(f"{count} studies are in folders called {name}, which names their files; rename one")
     scored, no_rules = _rules([*planned.rules, *(rule or [])], planned.out)
     words, no_notes = _notes(notes or planned.notes)
     absent += no_rules + no_notes

@@ -75,8 +75,14 @@ class Row:
         return self.values[:, METRICS.index(metric)]
 
     def averaged(self, metric: str) -> Floats:
-        """(Q,) mean over seeds: the query is the unit of every test."""
-        return average(self.of(metric), 0)
+        """(Q,) mean over seeds: the query is the unit of every test.
+
+        Over the seeds that were run on all of the queries, as `means` has it, where there is one: a seed more on some
+        folds would weigh these folds otherwise than the means beside the difference do.
+        """
+        values = self.of(metric)
+        whole = complete(values)
+        return average(values[whole] if whole.any() else values, 0)
 
     def restricted(self, chosen: NDArray[np.bool_] | slice) -> Row:
         """The same on some of the queries."""
@@ -113,6 +119,12 @@ def average(values: Floats, axis: int) -> Floats:
         return np.asarray(np.round(np.nanmean(values, axis=axis), 9))
 
 
+def complete(values: Floats) -> NDArray[np.bool_]:
+    """(S,) which seeds of (S, Q) scores have one for every query that any seed has one for."""
+    known = np.isfinite(values)
+    return np.asarray(known[:, known.any(axis=0)].all(axis=1))
+
+
 def stack(
     label: str,
     runs: Mapping[tuple[str, int], Floats],
@@ -145,10 +157,9 @@ def means(row: Row) -> dict[str, Mean]:
     out = {}
     for metric in METRICS:
         values = row.of(metric)
-        known = np.isfinite(values)
-        if not known.any():
+        if not np.isfinite(values).any():
             continue
-        whole = known[:, known.any(axis=0)].all(axis=1)
+        whole = complete(values)
         by_seed = 100 * average(values[whole], 1)
         spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
         mean = by_seed.mean() if len(by_seed) else 100 * average(average(values, 0)[None], 1)[0]

@@ -25,16 +25,32 @@ def main(path: str) -> int:
     job: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     from rdmf_pipelines.cli import main as rdmf
 
+    trained = _trained(Path(job["folder"]))
     try:
         rdmf(["train", *job["arguments"]])
     except SystemExit as stop:
         if stop.code:
             return int(stop.code)
-    return finish(job)
+    return finish(job, trained)
 
 
-def finish(job: dict[str, Any]) -> int:
-    """Score a trained run and note that it is done."""
+def _trained(folder: Path) -> dict[str, Any]:
+    """What was noted of the training of a run that is finished and only to be scored: machine, code and date."""
+    from rdmf.files import read_json
+    from rdmf.train.run_directory import finished
+    from rdmf_pipelines.studies.jobs import DONE
+
+    saved = read_json(folder / DONE) if finished(folder) and (folder / DONE).is_file() else None
+    names = ("machine", "code", "finished", "at_once")
+    return {name: saved[name] for name in names if name in saved} if isinstance(saved, dict) else {}
+
+
+def finish(job: dict[str, Any], trained: dict[str, Any] | None = None) -> int:
+    """Score a trained run and note that it is done.
+
+    Args:
+        trained: what holds of its training, where that was not now.
+    """
     from rdmf.store import InputError
     from rdmf_pipelines.studies.files import write_json
     from rdmf_pipelines.studies.jobs import DONE
@@ -49,7 +65,8 @@ def finish(job: dict[str, Any]) -> int:
         return 2
     told = {name: job[name] for name in ("config", "seed", "content", "split", "command", "at_once")}
     finished = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    write_json(folder / DONE, {**told, "machine": machine(device), "code": code(), "finished": finished})
+    now = {"machine": machine(device), "code": code(), "finished": finished}
+    write_json(folder / DONE, {**told, **now, **(trained or {})})
     for name in KEEP[job["keep"]]:
         (folder / name).unlink(missing_ok=True)
     return 0

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.config import Config, load_config, presets
+from rdmf.content import content_of
 from rdmf.files import read_json
 from rdmf.store import InputError, open_cache
 from rdmf_pipelines.presets import dataset_of, preset_for
 from rdmf_pipelines.studies.models import INDIFFERENT, concerns
-from rdmf_pipelines.studies.scoring import Scores, content_of, default_split, scores_path
+from rdmf_pipelines.studies.scoring import Scores, default_split, scores_path
 from rdmf_pipelines.studies.tables import Table, TableRow
 
 #: Written into a run's directory when its scores are.
@@ -85,7 +86,9 @@ class Job:
             if (self.folder / name).is_file():
                 saved = read_json(self.folder / name)
                 difference = self._difference(saved if isinstance(saved, dict) else {})
-                if difference is None and name == DONE and saved.get("content") != self.fold.content:
+                # Runs that were begun by an older rdmf do not say what their cache held.
+                held = saved.get("content", None if name == DONE else self.fold.content)
+                if difference is None and held != self.fold.content:
                     difference = f"{self.fold.features} has changed since"
                 if difference is not None:
                     return difference

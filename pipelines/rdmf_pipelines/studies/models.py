@@ -134,6 +134,8 @@ def _labels(parts: Sequence[Sequence[RunInfo]]) -> list[str]:
 
 
 def _common(paths: Sequence[str]) -> str:
+    if len({Path(path).is_absolute() for path in paths}) > 1:
+        paths = [str(Path.cwd() / path) for path in paths]
     split = [Path(path).parts for path in paths]
     if len({len(parts) for parts in split}) > 1:
         return os.path.commonpath(paths) or "runs"

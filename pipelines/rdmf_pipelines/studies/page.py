@@ -37,7 +37,7 @@ class Section:
     @property
     def name(self) -> str:
         """What its files are called beside the page."""
-        return Path(self.results.about["out"]).name
+        return Path(self.results.about["out"]).resolve().name
 
     @property
     def heading(self) -> str:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,13 +119,13 @@ class Plan:
             InputError: not there, not YAML, an unknown key or table, a value of another kind, one folder twice.
         """
         values = _read(path)
-        _check(values, PLAN_KEYS, f"{path}")
+        values = _check(values, PLAN_KEYS, f"{path}")
         studies = []
         for number, entry in enumerate(values.get("studies") or [], start=1):
             where = f"{path}, study {number}"
             if not isinstance(entry, dict):
                 raise InputError(f"{where}: expected keys such as out, features and table")
-            _check(entry, STUDY_KEYS, where)
+            entry = _check(entry, STUDY_KEYS, where)
             for key in ("out", "features", "table"):
                 if not entry.get(key):
                     raise InputError(f"{where}: '{key}' is missing")
@@ -148,14 +149,13 @@ class Plan:
             )
         if not studies:
             raise InputError(f"{path}: no studies in it")
-        folders = [study.out for study in studies]
-        for folder in folders:
-            if folders.count(folder) > 1:
-                raise InputError(f"{path}: two studies write {folder}; give each an out of its own")
+        for name, count in Counter(study.out.name for study in studies).items():
+            if count > 1:
+                raise InputError(f"{path}: {count} studies write {name}, which names their files; rename one's out")
         return Plan(
             path,
             tuple(studies),
-            {Path(str(name)): shlex.split(str(command)) for name, command in (values.get("files") or {}).items()},
+            {Path(str(name)): _words(command, f"{path}: {name}") for name, command in values.get("files", {}).items()},
             tuple(Path(str(name)) for name in values.get("rules") or []),
             Path(values["notes"]) if values.get("notes") else None,
             Path(values.get("out", "docs/results.md")),
@@ -201,6 +201,13 @@ class Plan:
         )
 
 
+def _words(command: object, where: str) -> list[str]:
+    try:
+        return shlex.split(str(command))
+    except ValueError as error:
+        raise InputError(f"{where}: cannot read the command that makes it ({error})") from None
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no plan at {path}; give one with --plan, or results with --results")
@@ -213,7 +220,8 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> None:
+def _check(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> dict[str, Any]:
+    """The values, without those left empty."""
     for key, value in values.items():
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -229,6 +237,7 @@ def _check(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> 
                 bool: "true or false",
             }
             raise InputError(f"{where}: {key}: {value!r} should be {names[kind]}")
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def missing_files(plan: Plan) -> Sequence[Path]:

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import statistics
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,7 +192,7 @@ class Results:
                 decoder, reading = saved["decoder"].astype(np.float64), saved["reading"].astype(np.float64)
             with files.lines.open(encoding="utf-8", newline="") as file:
                 runs: list[dict[str, Any]] = list(csv.DictReader(file))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise InputError(
                 f"{files.about.parent}: its results are damaged ({error}); the same rdmf ablate writes them anew"
             ) from None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rdmf.store import InputError
 from rdmf.store.cores import usable_cores
 from rdmf_pipelines.children import environment
 from rdmf_pipelines.report import clock
@@ -97,6 +98,11 @@ def gpu_names(device: str) -> list[str]:
     """GPUs that jobs may use, as CUDA_VISIBLE_DEVICES calls them; none where training is to be on the CPU."""
     if device == "cpu":
         return []
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"train.device={device}: a study gives each job a GPU of its own; name those it may use by "
+            f"CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
+        )
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen is not None:
         return [name.strip() for name in seen.split(",") if name.strip() not in ("", "-1")]

@@ -35,7 +35,7 @@ def run_studies(studies: Sequence[Study], *, jobs: int | None = None, keep: str 
     for study in studies:
         _refuse_foreign(study, redo)
     code = provenance.code()
-    taken = [take_over(study, code) for study in studies]
+    taken = [take_over(study, code, keep) for study in studies]
     _score_anew([job for study in studies for job in study.jobs])
     waiting = {study.out: [job for job in study.jobs if job.done() is None] for study in studies}
     left = [job for some in waiting.values() for job in some]
@@ -56,7 +56,7 @@ def run_studies(studies: Sequence[Study], *, jobs: int | None = None, keep: str 
             keep=keep,
             say=_say,
             told=told,
-            taken=lambda job: take(job, code),
+            taken=lambda job: take(job, code, keep),
         )
     except KeyboardInterrupt:
         interrupted = True

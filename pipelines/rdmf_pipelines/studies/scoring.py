@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdmf.content import content_of
 from rdmf.evaluation.records import Record, annotations_from_cache
 from rdmf.evaluation.summary import MOMENT_METRICS, SALIENCY_METRICS, per_query, query_type
 from rdmf.files import read_json, write_atomically
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 METRICS = (*MOMENT_METRICS, *SALIENCY_METRICS)
-#: Groups of a cache's tables whose checksums are all that training and scoring depend on.
-HELD = ("video", "text", "query")
 #: Raised when the same weights would get other scores.
 SCORING = 2
 
@@ -83,7 +84,7 @@ class Scores:
                     decoder=saved["decoder"].astype(np.float64),
                     reading=saved["reading"].astype(np.float64) if "reading" in saved else None,
                 )
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
             return None
 
 
@@ -100,16 +101,6 @@ def default_split(cache: Cache) -> str:
     if len(others) == 1:
         return others[0]
     raise InputError(f"{cache.path}: say which split with --split; there are {', '.join(cache.splits)}")
-
-
-def content_of(cache: Cache) -> str:
-    """A short name for all that a cache holds, queries and splits included (its fingerprint names how it was made).
-
-    Of what is trained and scored on, not of the file: equal for a cache made again, whose date is another.
-    """
-    tables = {name: sha256 for name, sha256 in cache.structure.digests.items() if name.split("/")[0] in HELD}
-    told = json.dumps([cache.fingerprint, sorted(tables.items())])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def score_run(
