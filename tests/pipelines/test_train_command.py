@@ -222,7 +222,6 @@ def test_an_unknown_setting_gets_the_nearest(
         (["--set", "train.lr=soon"], "train.lr"),
         (["--set", "fusion.feed=0.4"], "fusion.feed"),
         (["--seed", "99999999999999999999"], "--seed"),
-        (["--seeds", "0"], "--seeds"),
         (["--set", "train.lr"], "name=value"),
         (["--set", "heads=2"], "decoder.heads"),
         (["--preset", "papr"], "did you mean 'paper'"),
