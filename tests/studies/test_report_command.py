@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -257,6 +258,21 @@ def test_bad_input_is_one_line(line: str, tells: str, place: Path, capsys: pytes
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert tells in said
+
+
+def test_runs_of_the_page_that_a_folder_lacks_are_not_lost(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who pulls a page made elsewhere may have an older folder of results of the same study."""
+    about = measured / "all/steps/study.json"
+    values = json.loads(about.read_text())
+    about.write_text(json.dumps({**values, "finished": "2025-12-31T23:59:59+00:00"}))
+    page = (measured / "docs/results.md").read_text()
+    assert rdmf("report", "--plan", "plan.yaml") == 2
+    said = capsys.readouterr().err
+    assert "all/steps: its newest run is of 2025-12-31T23:59:59+00:00, the page's of 2026-01-02" in said
+    assert (measured / "docs/results.md").read_text() == page
+    (measured / "all/steps").rename(measured / "all/old")
+    assert rdmf("report", "--plan", "plan.yaml") == 0
+    assert (measured / "docs/results.md").read_text() == page
 
 
 def test_folders_of_one_name_would_write_over_each_other(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:

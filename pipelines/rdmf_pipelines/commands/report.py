@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rdmf_pipelines.studies.page import Section
     from rdmf_pipelines.studies.plan import Plan
+    from rdmf_pipelines.studies.results import Results
     from rdmf_pipelines.studies.rules import Rule
 
 PLAN = Path("docs/results.yaml")
@@ -131,8 +132,14 @@ def _sections(
     absent, sections = [], []
     for path, title, headline in places:
         try:
-            kept = None if page is None or (path / ABOUT).is_file() else find(page, path.name)
+            own = (path / ABOUT).is_file()
+            kept = None if page is None or own else find(page, path.name)
             results = kept or Results.load(path)
+            if own and page is not None and (lost := _newer(page, path.name, results)) is not None:
+                absent.append(
+                    f"{path}: its newest run is of {results.about['finished']}, the page's of {lost}, which would be "
+                    f"lost; move {path} away"
+                )
         except InputError as error:
             absent.append(str(error))
             continue
@@ -144,6 +151,19 @@ def _sections(
             chosen = bool(results.about["reading"]) if headline is None else headline
             sections.append(Section(title, chosen, results))
     return absent, sections
+
+
+def _newer(page: Path, name: str, results: Results) -> str | None:
+    """When the newest run that a page was made of was finished, where these results have none as new."""
+    from rdmf.store import InputError
+    from rdmf_pipelines.studies.archive import find
+
+    try:
+        kept = find(page, name)
+    except InputError:  # damaged: it is written anew
+        return None
+    dates = [str((each.about.get("finished") if each else "") or "") for each in (kept, results)]
+    return dates[0] if dates[0] > dates[1] else None
 
 
 def _shortfalls(plan: Plan, sections: Sequence[Section]) -> list[str]:
