@@ -24,7 +24,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, name=value; repeatable.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and dropout.")] = 0,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Train so many runs, from --seed on, and report the spread.")
+        int | None, typer.Option(help="Train so many runs, from --seed on, and report the spread.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped, or start it.")
