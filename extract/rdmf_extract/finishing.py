@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rdmf.store import Failure, InputError, Provenance, QueryRecord
 from rdmf.store.assemble import DamagedPartError, assemble
+from rdmf.store.records import QUERIES_SHA256
 from rdmf_extract.presence import Presence, names_in
-from rdmf_extract.sources import FAILED_FILES, QUERIES_SHA256, Known, in_order
+from rdmf_extract.sources import FAILED_FILES, Known, in_order, parts_folder
 
 
 class Finisher:
@@ -93,7 +94,7 @@ class Finisher:
         for path in read:
             if path != self._out:
                 path.unlink(missing_ok=True)
-        folder = self._out.with_suffix(".parts")
+        folder = parts_folder(self._out)
         for name in names_in(folder, ".damaged"):
             (folder / name).unlink(missing_ok=True)
 

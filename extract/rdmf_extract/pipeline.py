@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rdmf.store import InputError, QueryRecord, VideoRecord
+from rdmf.store.query_records import check_query
 from rdmf_extract.batches import EncodedVideo
 from rdmf_extract.collector import Collector
 from rdmf_extract.decode.events import POLICIES
@@ -218,6 +219,7 @@ def _check(decoder: str, queries: Sequence[QueryRecord]) -> None:
         raise InputError(f"decoder '{decoder}' is unknown; use one of {', '.join(POLICIES)}")
     seen: set[tuple[str, int | str]] = set()
     for query in queries:  # now, not when hours of extraction are about to be written
+        check_query(query)
         if (query.split, query.qid) in seen:
             raise InputError(f"query id {query.qid!r} is in split '{query.split}' twice; ids must be unique there")
         seen.add((query.split, query.qid))

@@ -9,10 +9,15 @@ from pathlib import Path
 
 from rdmf.store import Cache, InputError, Provenance, differing_fields, open_cache
 from rdmf.store.layout import read_structure
+from rdmf.store.records import QUERIES_SHA256
 from rdmf_extract.remedy import remedy
 
 FAILED_FILES = "failed_files"  # note: what a failed video's file looked like, to see whether it changed since
-QUERIES_SHA256 = "queries_sha256"  # note: which annotations are attached
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the parts of a cache are: beside it, in a folder that no other cache's name leads to."""
+    return out.with_name(f"{out.name.removesuffix('.h5')}.parts")
 
 
 @dataclass

@@ -32,7 +32,7 @@ from rdmf_extract.claims import Claims
 from rdmf_extract.finishing import Finisher
 from rdmf_extract.presence import Presence, Run, names_in
 from rdmf_extract.remedy import remedy
-from rdmf_extract.sources import FAILED_FILES, DamagedError, Known, read_known
+from rdmf_extract.sources import FAILED_FILES, DamagedError, Known, parts_folder, read_known
 
 Finish = Literal["made", "elsewhere", "damaged"]
 
@@ -58,7 +58,7 @@ class Workspace:
         if out.is_dir():
             raise InputError(f"cannot write {out}: it is a directory; name a file, e.g. {out / 'features.h5'}")
         self.out, self.provenance, self.tell = out, provenance, tell
-        self.folder = out.with_suffix(".parts")
+        self.folder = parts_folder(out)
         self.known = Known()
         self.failed_now: set[str] = set()
         settings = as_json({"video": provenance.video, "text": provenance.text}, "provenance")

@@ -84,11 +84,13 @@ def _counts(summary: ExtractSummary) -> str:
 
 
 def _rows_of_a_share(summary: ExtractSummary) -> list[tuple[str, str]]:
+    from rdmf_extract.sources import parts_folder
+
     return [
         ("videos", _counts(summary)),
         ("rows", f"{summary.rows} new"),
         ("time", clock(summary.seconds)),
-        ("parts", str(summary.cache.with_suffix(".parts"))),
+        ("parts", str(parts_folder(summary.cache))),
     ]
 
 

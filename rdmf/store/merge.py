@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from rdmf.store.joined import Joined
 from rdmf.store.links import links_of
 from rdmf.store.query_records import check_query
 from rdmf.store.record_tables import Arrays, StringColumns, given, query_tables_of
-from rdmf.store.records import Array, Failure, Provenance, QueryRecord
+from rdmf.store.records import QUERIES_SHA256, Array, Failure, Provenance, QueryRecord
 from rdmf.store.selection import Selection
 from rdmf.store.string_index import StringIndex, first_of, first_of_all
 from rdmf.store.strings import Strings
@@ -108,8 +108,9 @@ def write_plan(plan: Plan, out: Path, *, self_contained: bool) -> Path:
         "failure/reason": given(Strings.of([failure.reason for failure in failed], "failure/reason")),
     }
     caches = [selection.cache for selection in selections]
+    notes = {name: note for name, note in plan.provenance.notes.items() if name != QUERIES_SHA256}
     tables = Tables(
-        provenance=plan.provenance,
+        provenance=replace(plan.provenance, notes=notes),
         feature_dtype=caches[0].feature_dtype.name,
         d_video=max(cache.d_video for cache in caches),
         d_text=max(cache.d_text for cache in caches),

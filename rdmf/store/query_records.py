@@ -21,9 +21,14 @@ def check_query(query: QueryRecord) -> None:
 
     Raises:
         InputError: a qid that is neither str nor a 64-bit int, ragged or non-finite saliency scores, negative
-            clip numbers, or a clip length that is not positive.
+            clip numbers, a clip length that is not positive, or a name or sentence that is not valid Unicode.
     """
     where = f"query {query.qid!r} of video '{query.vid}'"
+    for value in (query.vid, query.text, query.split, query.kind, query.qid):
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"query {query.qid!r}: {value!a} is not valid Unicode; rename it") from None
     if isinstance(query.qid, bool) or not isinstance(query.qid, (str, numbers.Integral)):
         raise InputError(f"{where}: a query id must be an int or a str, not {type(query.qid).__name__}")
     if not isinstance(query.qid, str) and abs(int(query.qid)) > _LARGEST_INT:

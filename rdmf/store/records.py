@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from rdmf.store.errors import InputError
 
 Array = NDArray[Any]
+#: Note of an extraction: which annotations the cache holds. It says nothing of a cache made out of that one.
+QUERIES_SHA256 = "queries_sha256"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from fakes import DENSE
@@ -74,6 +76,25 @@ def test_hidden_damage_never_reaches_the_features(clips, tmp_path):
                 assert one.seconds == pytest.approx(other.seconds)
                 assert np.abs(one.image.astype(int) - other.image).mean() < 1.5
     assert taken_over >= 3
+
+
+def test_frames_that_an_avi_repeats_are_none_that_are_missing(tmp_path):
+    """AVI has a packet of no bytes for a picture that stays, and counts it among its frames."""
+    path = tmp_path / "still.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 30)
+        for i in range(60):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 3 * i, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames > 120
+    end = list(read(path, DENSE))[-1]
+    assert isinstance(end, Finished)
+    assert end.recovered == 1.0
 
 
 def test_too_little_recovered_is_a_failure_with_numbers(clips):

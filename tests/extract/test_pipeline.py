@@ -157,6 +157,9 @@ def test_what_made_the_features_is_recorded(clips, tmp_path):
         ([QueryRecord(0, "short", "word " * 21, "train")], {}, "21 words"),
         (queries("short"), {"decoder": "opencv"}, "opencv"),
         ([*queries("short"), *queries("short")], {}, "twice"),
+        ([QueryRecord(2**64, "short", "a", "train")], {}, "does not fit 64 bits"),
+        ([QueryRecord(0, "short", "a", "train", saliency_clips=(0,), saliency_scores=((1e300,),))], {}, "finite"),
+        ([*queries("short"), QueryRecord(9, "caf\udce9", "a", "train")], {}, r"'caf\\udce9' is not valid Unicode"),
     ],
 )
 def test_bad_input_is_refused_before_any_video_is_decoded(clips, tmp_path, asked, options, message):

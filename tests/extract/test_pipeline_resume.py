@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from fakes import SAMPLING, FakeTextEncoder, FakeVideoEncoder
 
-from rdmf.store import InputError, QueryRecord, open_cache
+from rdmf.store import InputError, QueryRecord, merge, open_cache
+from rdmf.store.subset import subset
 from rdmf_extract import collector
 from rdmf_extract.pipeline import extract, extraction_provenance
+from rdmf_extract.sources import parts_folder
 from rdmf_extract.workspace import Workspace
 
 
@@ -65,6 +67,26 @@ def test_new_annotations_are_attached_without_encoding_a_video(clips, tmp_path):
         assert cache.splits == ["val"]
         assert cache.query_records()[0].windows == ((0.1, 0.2),)
         assert cache.vids == ["short"]
+
+
+def test_a_part_of_a_cache_gets_the_annotations_it_lacks(clips, tmp_path):
+    """What is noted of a cache's annotations says nothing of a subset of it, nor of a merge."""
+    whole, some = tmp_path / "whole.h5", tmp_path / "some.h5"
+    asked = [*ask("short"), replace(ask("short")[0], qid=9, split="test")]
+    run({"short": clips["short"]}, asked, whole)
+    subset(whole, some, splits=["train"])
+    run({"short": clips["short"]}, asked, some)
+    merge([whole], tmp_path / "merged.h5", queries=asked[:1])
+    run({"short": clips["short"]}, asked, tmp_path / "merged.h5")
+    for path in (some, tmp_path / "merged.h5"):
+        with open_cache(path) as cache:
+            assert sorted(cache.splits) == ["test", "train"]
+
+
+def test_caches_of_one_stem_have_parts_of_their_own(tmp_path):
+    names = ("run.1", "run.2", "run", "run.h5.h5", "a.b.h5")
+    assert len({parts_folder(tmp_path / name) for name in names}) == len(names)
+    assert parts_folder(tmp_path / "f.h5") == tmp_path / "f.parts"
 
 
 def test_failed_videos_are_retried_when_asked_to_or_when_the_file_changed(clips, tmp_path):

@@ -68,6 +68,39 @@ def test_two_files_of_a_stem_need_their_ending(tmp_path: Path, videos: Path) -> 
     }
 
 
+def test_a_path_in_full_is_that_file_though_another_folder_has_one_of_its_name(tmp_path: Path, videos: Path) -> None:
+    (videos / "train/a.mp4").touch()
+    file = write(tmp_path / "m.jsonl", {"video": "a.mp4", "query": "x"})
+    assert load_manifest([file], videos).videos == {"a": videos / "a.mp4"}
+    write(file, {"vid": " z ", "video": "train/a.mp4", "query": "x"})
+    assert load_manifest([file], videos).videos == {"z": videos / "train/a.mp4"}
+    write(file, {"vid": "a", "query": "x"})
+    with pytest.raises(InputError, match="'a' could be"):
+        load_manifest([file], videos)
+
+
+@pytest.mark.parametrize("qid", ["--5", "5²", "-0", "007", "9" * 30])
+def test_a_csv_qid_that_is_no_whole_number_is_a_name(tmp_path: Path, videos: Path, qid: str) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text(f"vid,query,qid\na,x,{qid}\n", encoding="utf-8")
+    assert load_manifest([file], videos).queries[0].qid == qid
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "JSON that cannot be read"),
+        (f'{{"vid": "a", "query": "x", "start": {"9" * 5000}, "end": 1}}', "JSON that cannot be read"),
+        (f'{{"vid": "a", "query": "x", "start": 0, "end": {"9" * 400}}}', "must be a finite number"),
+    ],
+)
+def test_json_that_python_cannot_hold(tmp_path: Path, videos: Path, line: str, message: str) -> None:
+    file = tmp_path / "m.jsonl"
+    file.write_text(line + "\n")
+    with pytest.raises(InputError, match=message):
+        load_manifest([file], videos)
+
+
 def test_two_paths_for_one_name(tmp_path: Path, videos: Path) -> None:
     file = write(tmp_path / "m.jsonl", {"video": "flower.mp4", "query": "x"}, {"video": "flower.webm", "query": "x"})
     with pytest.raises(InputError, match=r"m\.jsonl:2: 'flower' is already the name of flower\.mp4"):
@@ -151,6 +184,7 @@ def test_ones_own_mistakes_are_refused_with_their_line(
         ("name,query\na,x\n", "no column 'vid' or 'video'; the header line reads name, query"),
         ("vid,query\na,x,y\n", "m.csv:2: 3 cells but 2 columns"),
         ("vid,query,relevant_windows\na,x,[[1\n", "'relevant_windows' must be written as JSON"),
+        (f"vid,query,relevant_windows\na,x,{'[' * 100_000}\n", "'relevant_windows' must be written as JSON"),
         ('vid,query\na,"x\n', "not CSV"),
     ],
 )

@@ -148,6 +148,9 @@ def test_streams_of_unequal_length(files: Path, encoder: CountingTextEncoder) ->
     np.save(files / "clip/v3.npy", clip)
     message = refused(files, streams=("slow", "clip"))
     assert "video 'v3'" in message
+    (files / "clip/v1.npy").write_bytes((files / "clip/v3.npy").read_bytes())  # the first is read twice, for its width
+    assert "2 videos trimmed or padded" in run(files, "--equal-length=trim", streams=("slow", "clip")).output
+    np.save(files / "clip/v1.npy", np.zeros((5, 3), dtype=np.float16))
     assert f"5 in {files / 'slow'}, 4 in {files / 'clip'}" in message
     result = run(files, "--equal-length=trim", streams=("slow", "clip"))
     assert result.exit_code == 0
@@ -226,6 +229,17 @@ def test_damaged_and_ambiguous_files(files: Path, encoder: CountingTextEncoder) 
     assert "no array 'features' among left, right" in refused(files)
 
 
+def test_a_flipped_bit_anywhere_in_an_array_file_is_one_line(files: Path, encoder: CountingTextEncoder) -> None:
+    """NumPy, zipfile and zlib raise errors of many kinds for them."""
+    path = files / "slow/v3.npz"
+    np.savez_compressed(path, features=np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        result = run(files)
+        assert result.exit_code == 0 or isinstance(result.exception, InputError), (place, result.exception)
+
+
 def test_bad_text_features(files: Path) -> None:
     text = f"--text-features={files / 'text'}"
     np.savez(files / "text/qid3.npz", last_hidden_state=np.full((2, 4), np.inf))
@@ -252,6 +266,12 @@ def test_bad_settings_and_paths(files: Path, encoder: CountingTextEncoder) -> No
     assert "my_val.jsonl is empty" in refused(files)
     (files / "my_val.jsonl").rename(files / "other.jsonl")
     assert "my_val.jsonl not found" in refused(files)
+
+
+def test_a_cache_below_a_file(files: Path, encoder: CountingTextEncoder) -> None:
+    result = run(files, out="my_val.jsonl/out.h5")
+    assert isinstance(result.exception, InputError)
+    assert "my_val.jsonl" in str(result.exception)
 
 
 def test_a_file_name_that_tells_no_split(files: Path, encoder: CountingTextEncoder) -> None:

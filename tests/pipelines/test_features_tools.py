@@ -100,8 +100,8 @@ def test_queries_as_json_are_a_manifest(here: Path, capsys: pytest.CaptureFixtur
     for vid in ("v0", "v1", "lost0"):
         (here / f"{vid}.mp4").write_bytes(b"")
     plan = load_manifest([here / "back.jsonl"], here, split=None)
-    assert [(q.vid, q.text, q.split, q.windows) for q in plan.queries] == [
-        (q.vid, q.text, q.split, q.windows) for q in open_cache(here / "a.h5").query_records()
+    assert [(q.vid, q.text, q.split, q.windows, q.kind) for q in plan.queries] == [
+        (q.vid, q.text, q.split, q.windows, q.kind) for q in open_cache(here / "a.h5").query_records()
     ]
 
 
@@ -117,7 +117,7 @@ def test_subset_and_merge(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "both.h5: 6 videos, 6 queries, 2 sentences, " in told
     assert told.endswith("self-contained\n")
     assert rdmf("merge a.h5 b.h5 --link --out deep/index.h5", capsys).endswith("an index over 2 files\n")
-    (here / "some.txt").write_text("v11\n\nv0\n")
+    (here / "some.txt").write_text("v11\n\nv0\n", encoding="utf-8-sig")  # as Windows' editors write it
     rdmf("subset both.h5 --vids some.txt --out some.h5", capsys)
     assert open_cache("some.h5").vids == ["v0", "v11"]
     rdmf("subset deep/index.h5 --split val --limit 1 --link --out deep/val.h5", capsys)

@@ -104,6 +104,26 @@ def test_what_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
 
 
+def test_a_push_takes_no_cache_but_its_own_copies_away(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The next push clears what an earlier one has put there: that must never be somebody's own cache."""
+    make(here / "mine" / "c.h5", first=5)
+    make(here / "mine" / "d.h5", first=9)
+    before = {path: path.read_bytes() for path in here.rglob("*.h5")}
+    for line, tells in {
+        "push mine/c.h5 ./mine": "mine/c.h5 lies in",
+        "push c.h5 ./mine": "c.h5 is there and no push has made it",
+    }.items():
+        assert tells in rdmf(f"features {line}", capsys, code=2).err
+    assert {path: path.read_bytes() for path in here.rglob("*.h5")} == before
+    assert not (here / "mine" / "rdmf-cache.json").exists()
+    # A copy that a broken push has left is one that this push would make.
+    (here / "share").mkdir()
+    (here / "share" / "c.h5").write_bytes((here / "c.h5").read_bytes())
+    rdmf("features push c.h5 ./share", capsys)
+    rdmf("features push mine/d.h5 ./share", capsys)
+    assert {path.name for path in (here / "share").glob("*.h5")} == {"d.h5"}
+
+
 def test_a_pull_that_another_process_is_at(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import fcntl
 

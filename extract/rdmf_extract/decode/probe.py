@@ -142,6 +142,7 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
         if packets == 0:
             raise DecodeError("the video stream holds no data" + (f": {cut_short}" if cut_short else ""))
         rate = stream.average_rate or stream.guessed_rate
+        drops = container.format.name == "avi"  # its header counts dropped frames, too: packets of no bytes
         bits = context.format.components[0].bits if context.format is not None else 8
         return Probe(
             path=path,
@@ -157,7 +158,7 @@ def probe(path: Path, tick: Callable[[], None] = lambda: None) -> Probe:
             untimed_packets=untimed,
             corrupt_packets=corrupt,
             discarded_packets=discarded,
-            expected_frames=max(len(times) or packets, stream.frames - discarded),
+            expected_frames=max(len(times) or packets, 0 if drops else stream.frames - discarded),
             header_seconds=_header_seconds(container, stream, base, min(times, default=0.0)),
             frame_seconds=1.0 / float(rate) if rate else 0.0,
             last_seconds=(times[max(times)] if times else 0.0)

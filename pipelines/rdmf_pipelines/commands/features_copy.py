@@ -51,7 +51,7 @@ def _names(path: Path) -> list[str]:
     from rdmf.store import InputError
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; give one video name a line") from None
     except OSError as error:

@@ -102,7 +102,8 @@ def _as_json(lines: Iterable[dict[str, Any]]) -> Iterator[str]:
     from json import dumps
 
     for line in lines:
-        yield dumps({key: value for key, value in line.items() if value not in (None, "", ())}, ensure_ascii=False)
+        told = {"type" if key == "kind" else key: value for key, value in line.items() if value not in (None, "", ())}
+        yield dumps(told, ensure_ascii=False)
 
 
 #: column -> how its values are shown; those that are not here are for JSON.

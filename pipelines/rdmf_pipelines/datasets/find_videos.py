@@ -53,6 +53,9 @@ class VideoIndex:
         """
         found = self._files.get(name, [])
         if len(found) > 1:
+            whole = [path for path in found if path.relative_to(self.folder).as_posix() == name]
+            if whole:  # named in full
+                return whole[0]
             raise InputError(
                 f"video '{name}' could be {found[0]} or {found[1]}; remove one, or name the file with its folder and "
                 "ending in the annotations"

@@ -7,6 +7,7 @@ optional `start` and `end` or `relevant_windows`, `split`, `type`, `qid`, `durat
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,10 @@ def manifest_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if column in row:
                 try:
                     row[column] = json.loads(row[column])
-                except json.JSONDecodeError:
+                except (ValueError, RecursionError):
                     raise InputError(f"{where}: '{column}' must be written as JSON, got {row[column]!r}") from None
         # A CSV cell is only text; a whole number becomes one, so that prediction files hold the same qid.
-        if (qid := row.get("qid", "")).lstrip("-").isdigit() and str(int(qid)) == qid:
+        if re.fullmatch("0|-?[1-9][0-9]{0,17}", qid := row.get("qid", "")):
             row["qid"] = int(qid)
         yield where, row
 
@@ -116,8 +117,8 @@ def _settle_path(row: dict[str, Any], where: str, paths: dict[str, str]) -> None
     if not isinstance(video, str) or not video.strip():
         raise InputError(f"{where}: 'video' must be the path of a video file, got {video!r}")
     vid = row.setdefault("vid", Path(video).stem)
-    if paths.setdefault(str(vid), video) != video:
+    if paths.setdefault(str(vid).strip(), video) != video:
         raise InputError(
-            f"{where}: '{vid}' is already the name of {paths[str(vid)]}, so {video} needs another: give its rows "
-            "a 'vid'"
+            f"{where}: '{vid}' is already the name of {paths[str(vid).strip()]}, so {video} needs another: give its "
+            "rows a 'vid'"
         )

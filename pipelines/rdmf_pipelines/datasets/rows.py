@@ -75,7 +75,7 @@ def number(value: Any, what: str, where: str) -> float:
     """A finite float, from a JSON number or the text of a CSV cell."""
     try:
         result = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
         raise InputError(f"{where}: {what} must be a finite number, got {value!r}")

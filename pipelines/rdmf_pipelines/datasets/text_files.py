@@ -74,6 +74,8 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno}): {_start(line)}") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists within lists
+            raise InputError(f"{where}: JSON that cannot be read ({error}): {_start(line)}") from None
         if not isinstance(row, dict):
             raise InputError(f'{where}: expected a JSON object such as {{"qid": 1, ...}}, got {_start(line)}')
         yield where, row
@@ -89,6 +91,8 @@ def json_object(path: Path) -> dict[str, Any]:
         whole = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: JSON that cannot be read ({error})") from None
     if not isinstance(whole, dict):
         raise InputError(f"{path}: expected one JSON object, got a {type(whole).__name__}")
     if not whole:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rdmf.store import PartWriter, merge
 from rdmf.store.errors import InputError
+from rdmf.store.header import make_place
 from rdmf.store.records import Failure, Provenance, QueryRecord, TextRecord, VideoRecord
 from rdmf_pipelines.importing.streams import VideoStreams
 from rdmf_pipelines.importing.timeline import timeline
@@ -103,6 +104,7 @@ def build_cache(
             f"holds e.g. {streams.folders[0].example()}); files must be called after the annotations' 'vid'"
         )
     streams.load(present[0])  # tells the dims, which the provenance records
+    streams.changed = 0  # it is loaded again below
     provenance = Provenance(video_provenance(streams, clip_length_seconds), text_provenance, notes)
 
     def records() -> Iterator[VideoRecord]:
@@ -131,7 +133,7 @@ def _write(
     failures: Sequence[Failure],
 ) -> None:
     """One part where it fits, else parts of bounded size that are merged and removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_place(out)
     folder = out.with_name(out.name + ".import")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

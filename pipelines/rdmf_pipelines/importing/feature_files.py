@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -103,5 +102,7 @@ def _read(path: Path, key: str, mask_key: str) -> tuple[NDArray[Any], NDArray[An
             if key not in names and len(names) != 1:
                 raise InputError(f"{path}: no array '{key}' among {', '.join(names) or 'none'}")
             return loaded[key if key in names else names[0]], mask
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for a damaged file
         raise InputError(f"{path}: not a readable array file ({error})") from None

@@ -12,7 +12,7 @@ from typing import IO
 
 from rdmf.files import write_atomically
 from rdmf.store import InputError
-from rdmf_pipelines.sharing.bundle import CARD, LISTING, SharedFile, digest, in_threads
+from rdmf_pipelines.sharing.bundle import CARD, LISTING, SharedFile, digest, in_threads, read_bundle
 
 _PIECE_BYTES = 1 << 22
 
@@ -52,6 +52,7 @@ class FolderPlace:
     def put(self, files: Mapping[SharedFile, Path], texts: Mapping[str, bytes], obsolete: Sequence[str]) -> None:
         if (self._folder / CARD).exists() and not (self._folder / LISTING).exists():
             raise InputError(f"{self._folder} has a {CARD} but no shared cache; name a folder of its own")
+        self._refuse_others(files)
         try:
             in_threads(lambda file: self._put(file, files[file]), files)
             for path, content in texts.items():
@@ -61,9 +62,20 @@ class FolderPlace:
         except OSError as error:
             raise InputError(f"cannot write {error.filename or self._folder}: {error.strerror}") from None
 
+    def _refuse_others(self, files: Mapping[SharedFile, Path]) -> None:
+        """What a later push would remove, or this one replace, must be copies that a push has made."""
+        before = self.read(LISTING)
+        shared = {file.path for file in read_bundle(before, self.name).files} if before is not None else set()
+        for file, source in files.items():
+            target = self._folder / file.path
+            if target.exists() and target.samefile(source):
+                raise InputError(f"{source} lies in {self._folder} itself, which the next push may clear; name another")
+            if target.exists() and file.path not in shared and not _is_copy(file, target):
+                raise InputError(f"{target} is there and no push has made it; name another folder, or remove it first")
+
     def _put(self, file: SharedFile, source: Path) -> None:
         target = self._folder / file.path
-        if target.is_file() and target.stat().st_size == file.bytes and digest(target) == file.sha256:
+        if _is_copy(file, target):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         growing = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -77,6 +89,10 @@ class FolderPlace:
         finally:
             with contextlib.suppress(OSError):
                 growing.unlink(missing_ok=True)
+
+
+def _is_copy(file: SharedFile, target: Path) -> bool:
+    return target.is_file() and target.stat().st_size == file.bytes and digest(target) == file.sha256
 
 
 def _copy(given: IO[bytes], taken: IO[bytes]) -> None:
