@@ -18,7 +18,7 @@ from rdmf.model import Grounder, build_model
 from rdmf.predict import clip_saliency, predict_one
 from rdmf.store import Cache, InputError, Provenance, differing_fields
 from rdmf.train.checkpoint import load_weights
-from rdmf.train.pool import group_starts, pool_rows, pool_times
+from rdmf.train.pool import group_starts, pool_edges, pool_rows, pool_times
 from rdmf.train.targets import clip_edges
 
 #: Format of a run directory; raised when an older rdmf could not read a newer run.
@@ -68,14 +68,12 @@ class Run:
         tokens = tokens[: self.config.data.max_tokens or None]
         offsets, size = np.array([0, len(features)]), self.config.data.pool
 
-        def edges_of(times: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-            return clip_edges(np.asarray(times, dtype=np.float64), offsets, np.array([duration]))
-
-        length = clip_length or float(np.median(np.diff(edges_of(times, offsets))) * duration)
+        edges = clip_edges(np.asarray(times, dtype=np.float64), offsets, np.array([duration]))
+        length = clip_length or float(np.median(np.diff(edges)) * duration)
         if size > 1:
             times = pool_times(np.asarray(times), group_starts(offsets, size)[0])
-            features, offsets = pool_rows(features, offsets, size)
-        edges = edges_of(times, offsets)
+            edges = pool_edges(edges, offsets, size)
+            features, _ = pool_rows(features, offsets, size)
         moments, saliency = predict_one(
             self.model.to(where), features, edges, duration, tokens, top_k=top_k, device=where
         )

@@ -89,7 +89,8 @@ def from_model(model: RDMF, pooled: Tensor | None = None) -> System:
     for block in model.fusion.blocks:
         if isinstance(block, (LiteralFusion, ReactionBlock)):
             rates: Rates = block.rates
-            kinetics = rates(pooled) if driven and pooled is not None else rates()
+            asked = pooled if pooled is not None else rates.raw.new_zeros(1, model.config.model.hidden)
+            kinetics = rates(asked) if driven else rates()
             width = block.norm.normalized_shape[0] if isinstance(block, ReactionBlock) else 1
             scales = fusion.scales if driven else 1
             scale = np.arange(width) // -(-width // scales)

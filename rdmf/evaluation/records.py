@@ -128,6 +128,26 @@ def refuse_unwritable(path: str | Path) -> None:
         raise InputError(f"{path}: cannot be written (no permission)")
 
 
+def refuse_overwriting(path: str | Path | None, option: str, **others: str | Path | None) -> None:
+    """Refuse to write a result over what it is made of, or over another result.
+
+    Args:
+        path: what `option` names, to be written. others: paths that must stay, by what they are (None: not given).
+
+    Raises:
+        InputError: `path` is one of them.
+    """
+    for what, other in others.items():
+        if path is None or other is None:
+            continue
+        try:
+            same = Path(path).samefile(other)
+        except OSError:  # one of the two is not there yet
+            same = Path(path).absolute() == Path(other).absolute()
+        if same:
+            raise InputError(f"{option} {path}: is the {what.replace('_', ' ')}; give another file name")
+
+
 def write_text_atomically(path: str | Path, text: str) -> Path:
     """Write `text` to `path` by way of a temporary file beside it, so that the file is whole or absent.
 

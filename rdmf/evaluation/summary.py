@@ -30,16 +30,23 @@ def per_query(
     Raises:
         InputError: malformed records, or ids that do not match.
     """
+    return _per_query(predictions, annotations, allow_partial, MOMENT_METRICS + SALIENCY_METRICS)
+
+
+def _per_query(
+    predictions: Sequence[Record], annotations: Sequence[Record], allow_partial: bool, names: Sequence[str]
+) -> dict[str, Any]:
+    """`per_query` of one kind of metrics, or of both: moments need no duration, and saliency no windows."""
     table = PredictionTable.parse(predictions)
     qids = read_qids(annotations, "annotation")
     predicted, annotated = match(table.qids, qids, allow_partial=allow_partial)
     order = np.argsort(annotated)
     predicted, annotated = predicted[order], annotated[order]
     values: dict[str, Any] = {"qid": [qids[index] for index in annotated]}
-    if table.windows is not None:
+    if table.windows is not None and MOMENT_METRICS[0] in names:
         truth = annotated_windows(annotations).rows(annotated)
         values.update(_moments(moments.MomentTable.build(table.windows.rows(predicted), truth)))
-    if table.saliency is not None:
+    if table.saliency is not None and SALIENCY_METRICS[0] in names:
         labels = relevance([annotations[index] for index in annotated])
         saliency = table.saliency.rows(predicted[labels.rows])
         ap = highlights.saliency_ap(saliency, labels.positive, labels.n_clips)
@@ -76,7 +83,7 @@ def moment_metrics(
     Raises:
         InputError: malformed records, or ids that do not match.
     """
-    return _means(per_query(predictions, annotations, allow_partial=allow_partial), MOMENT_METRICS)
+    return _means(_per_query(predictions, annotations, allow_partial, MOMENT_METRICS), MOMENT_METRICS)
 
 
 def saliency_metrics(
@@ -91,7 +98,7 @@ def saliency_metrics(
     Raises:
         InputError: malformed records, or ids that do not match.
     """
-    return _means(per_query(predictions, annotations, allow_partial=allow_partial), SALIENCY_METRICS)
+    return _means(_per_query(predictions, annotations, allow_partial, SALIENCY_METRICS), SALIENCY_METRICS)
 
 
 def metrics_by_type(

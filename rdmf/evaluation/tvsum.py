@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rdmf.evaluation.highlights import annotator_scores
 from rdmf.evaluation.records import Record, where
 from rdmf.evaluation.relevance import CROWD, above_median
 from rdmf.evaluation.summary import query_type
@@ -147,9 +148,14 @@ def _by_domain(
 
 
 def _labels(annotations: Sequence[Record], index: int) -> Floats:
-    """(L, A) labels of one annotation: its "label", or as a feature cache tells it, saliency scores of every clip."""
+    """(L, A) labels of one annotation: its "label", or as a feature cache tells it, annotators' scores of the clips
+    that "relevant_clip_ids" names, in any order (0 where unlabelled)."""
     annotation = annotations[index]
-    rows = annotation.get("label") or annotation.get("saliency_scores")
+    rows = annotation.get("label")
+    if not rows and annotation.get("saliency_scores"):
+        scored = annotator_scores(annotations, np.array([index]))
+        labels: Floats = scored.scores[0, : scored.n_annotators[0], : scored.n_clips[0]].T
+        return labels
     table = numbers(rows, None) if isinstance(rows, list) and rows else None
     if table is None or len(set(table.counts.tolist())) != 1 or not table.values.size:
         what = where(annotations, index, "annotation")

@@ -82,7 +82,8 @@ class Likely:
             (B, count, 2) as (start, end), best first; where fewer are distinct, the best of the others fill up.
         """
         spans = self.spans[:, :among]
-        value = self.expected_iou(spans)
+        # Of equals the more probable: a clip's own segment and its vote, weighing a half each, differ by rounding only.
+        value = self.expected_iou(spans) - 1e-6 * torch.arange(spans.shape[1], device=spans.device)
         if count > 1:  # the best one is never dropped
             value = value + suppress(spans, value, limit)  # kept ones before dropped ones
         there = self.probability[:, :among] > 0
@@ -204,7 +205,9 @@ class Segments:
         centres = (self.edges[:, 1:] + self.edges[:, :-1]) / 2
         for _ in range(peaks - 1):
             taken = (centres > best[..., 0]) & (centres < best[..., 1]) & self.mask
-            units = torch.where(taken[..., None], WALL, units)
+            # On top of what the clips say, which decides where all are taken: equal scores would leave it to the order
+            # in which `topk` meets them, and so to the length that the batch is padded to.
+            units = torch.where(taken[..., None], self.units + WALL, units)
             left = Segments(units, self.mask, self.edges, self.borders)
             best = left.likely(LIKELY // 4).distinct(1, among=LIKELY // 4)
             found.append(best)

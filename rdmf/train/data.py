@@ -14,7 +14,7 @@ from torch import Tensor
 from rdmf.model.batch import Batch, later
 from rdmf.store import Cache, InputError
 from rdmf.train.losses import Targets
-from rdmf.train.pool import pooled
+from rdmf.train.pool import pool_edges, pooled
 from rdmf.train.targets import clip_edges, saliency_targets, window_table
 
 Ints = NDArray[np.int64]
@@ -76,6 +76,9 @@ class Split:
             max_tokens, pool: `data.max_tokens` and `data.pool`.
             rows: (video rows, token rows) already in memory, to share them between splits; of the same `pool`.
         """
+        edges = clip_edges(cache.times_rows(), cache.row_offsets, cache.durations)
+        if pool > 1:
+            edges = pool_edges(edges, cache.row_offsets, pool)
         cache = pooled(cache, pool)
         table = cache.queries
         videos = table.video_index[index]
@@ -83,7 +86,6 @@ class Split:
             raise InputError(f"{cache.path}: query {table.qids[int(index[np.argmax(videos < 0)])]} has no features")
         video_rows, token_rows = rows or load_rows(cache, device)
         offsets = cache.row_offsets
-        edges = clip_edges(cache.times_rows(), offsets, cache.durations)
         edge_offsets = offsets + np.arange(len(offsets))
         durations = cache.durations[videos]
         windows, window_mask = window_table(table, index, durations)

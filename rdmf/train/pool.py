@@ -35,6 +35,24 @@ def group_starts(offsets: Ints, size: int) -> tuple[Ints, Ints]:
     return offsets[:-1][owner] + size * (np.arange(len(owner)) - pooled[:-1][owner]), pooled
 
 
+def pool_edges(edges: NDArray[np.float64], offsets: Ints, size: int) -> NDArray[np.float64]:
+    """Borders of groups of `size` rows: each begins where its first row does, however few the last group has.
+
+    Args:
+        edges: (N + V,) borders of the rows, one more than rows for each video. offsets: (V + 1,) rows of each video.
+
+    Returns:
+        (N' + V,).
+    """
+    starts, pooled = group_starts(offsets, size)
+    videos = np.arange(len(offsets) - 1)
+    owner = np.repeat(videos, np.diff(pooled))
+    out = np.empty(len(starts) + len(videos))
+    out[np.arange(len(starts)) + owner] = edges[starts + owner]
+    out[pooled[1:] + videos] = edges[offsets[1:] + videos]
+    return out
+
+
 def pool_times(times: NDArray[Any], starts: Ints) -> NDArray[np.float64]:
     """Times (N, 2) of rows as those of groups that begin at rows `starts`: first row's start to last row's end."""
     last = np.append(starts[1:], len(times)) - 1

@@ -88,6 +88,17 @@ def test_a_models_coefficients_are_those_it_runs_with() -> None:
     assert np.ptp(system.blocks[0].coefficients.feed, axis=0).max() > 1e-3  # queries differ
 
 
+def test_without_sentences_a_models_kinetics_are_those_that_queries_are_shifted_from() -> None:
+    model = small_model()
+    with torch.no_grad():
+        for block in model.fusion.blocks:
+            block.rates.shift.bias.normal_()  # type: ignore[union-attr]
+    base, zero = from_model(model), from_model(model, torch.zeros(1, 16))
+    for one, other in zip(base.blocks, zero.blocks):
+        for x, y in zip(one.coefficients.arrays, other.coefficients.arrays):
+            np.testing.assert_array_equal(x, y)
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 def test_sentences_of_a_cache_are_pooled_as_the_model_pools_them(tmp_path: Any, normalize: bool) -> None:
     model = small_model(data__normalize=normalize, data__max_tokens=3)
@@ -201,6 +212,11 @@ def test_the_words_for_every_other_case() -> None:
     assert "There is no reaction" in told("default", fusion__kind="cross-attention")
     assert "switched off" in told("paper", diffusion__steps=0)
     assert "some waves alternate in sign" in told("paper", diffusion__limit=0.5, diffusion__coefficient=0.4)
+    near_half = told("paper", diffusion__limit=0.5, diffusion__coefficient=0.498)
+    assert "shorter ones more, but the very shortest hardly any" in near_half
+    assert "hardly any" not in told("paper", diffusion__limit=0.5, diffusion__coefficient=0.4)
+    assert "No wave loses half its power." in (said := told("paper", diffusion__coefficient=1e-6))
+    assert "shorter ones more" not in said
     assert "interleaved combs" in told("default")
     assert "interleaved combs" not in told("paper")
 

@@ -107,6 +107,19 @@ def test_trapezoid_ap_by_hand() -> None:
     assert above_median(np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [False, False, True, True]  # the lower median
 
 
+def test_clips_are_those_that_the_annotation_names_in_whatever_order() -> None:
+    """As a cache tells it: scores by annotators, of the clips of "relevant_clip_ids"; the others have none."""
+    scores = {9: [5.0] * 10, 8: [4.0] * 10, 7: [3.0] * 10, 6: [1.0] * 10}
+    predictions = [{"qid": 1, "pred_saliency_scores": [0, 0, 0, 0, 0, 0, 0.1, 0.3, 0.4, 0.5]}]
+    dense = [scores.get(clip, [0.0] * 10) for clip in range(10)]
+    expected = tvsum.tvsum_metrics(predictions, [{"qid": 1, "label": dense}])
+    assert expected["mAP"] == 100.0
+    about = {"qid": 1, "duration": 20.0, "clip_length": 2.0}
+    for order in ([6, 7, 8, 9], [9, 8, 7, 6], [7, 9, 6, 8]):
+        sparse = {"relevant_clip_ids": order, "saliency_scores": [scores[clip] for clip in order]}
+        assert tvsum.tvsum_metrics(predictions, [{**about, **sparse}]) == expected
+
+
 def test_domains_weigh_the_same() -> None:
     def video(qid: int, domain: str, label: list[list[int]]) -> dict[str, Any]:
         return {"qid": qid, "domain": domain, "label": label}

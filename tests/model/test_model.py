@@ -136,6 +136,21 @@ def test_nothing_leaks_for_any_sizes(sizes: list[tuple[int, int]], seed: int) ->
         assert_same(together, b, model(alone(batch, b)), n)
 
 
+@pytest.mark.parametrize("votes", [0.0, 0.5])
+@pytest.mark.parametrize("level", [-0.5, 2.0, 5.0])
+@torch.no_grad()
+def test_a_pattern_that_covers_its_video_reads_the_same_in_any_batch(level: float, votes: float) -> None:
+    """Nothing is left then to look for a second moment in, and what is equal must not be told apart by padding."""
+    model = small_model(decoder__segments=6, decoder__votes=votes, decoder__runs=0)
+    assert model.units is not None
+    model.units.bias[0] = level
+    lengths = [1, 2, 3, 7, 12, 30]
+    batch = make_batch(lengths, [3] * len(lengths))
+    together = model(batch)
+    for b, n in enumerate(lengths):
+        assert_same(together, b, model(alone(batch, b)), n)
+
+
 @torch.no_grad()
 def test_the_answer_depends_on_the_query_and_on_the_video() -> None:
     """What would make every test above pass for nothing."""

@@ -121,6 +121,12 @@ def test_without_a_run_it_is_the_papers_settings(tmp_path: Path, capsys: pytest.
     assert values["clips"] == 75
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_pictures_of_kinetics_without_a_state_warn_of_nothing(tmp_path: Path) -> None:
+    assert rdmf("--set", "fusion.kill=0.2", "--out", tmp_path / "a") == 0
+    assert {path.name for path in (tmp_path / "a").glob("*.png")} >= {"phase_plane.png"}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_settings_can_be_changed_and_read_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tmp_path / "mine.yaml"

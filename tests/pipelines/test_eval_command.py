@@ -20,6 +20,13 @@ from rdmf.store import InputError, Provenance, QueryRecord, TextRecord, VideoRec
 from rdmf_pipelines.commands.eval import evaluate
 
 KINDS = ("action", "object")
+SMALL: dict[str, Any] = {
+    "model.hidden": 16,
+    "decoder.queries": 40,
+    "decoder.layers": 1,
+    "train.epochs": 1,
+    "train.device": "cpu",
+}
 
 
 def run(*arguments: object) -> Result:
@@ -34,7 +41,7 @@ def refusal(*arguments: object) -> str:
     return str(error)
 
 
-def make_cache(path: Path) -> Path:
+def make_cache(path: Path, learn: str = "train") -> Path:
     """12 videos of 10 to 21 clips of 2 s, a query each; one queried video has no features, one query no window."""
     rng = np.random.default_rng(0)
     videos, queries = [], []
@@ -44,7 +51,7 @@ def make_cache(path: Path) -> Path:
         videos.append(VideoRecord(f"v{i}", rng.normal(size=(clips, 8)), np.stack([starts, starts + 2], 1), 2.0 * clips))
         windows = ((4.0, 10.0),) if i != 11 else ()
         scored = {"saliency_clips": (0, 2), "saliency_scores": ((0.0, 1.0, 1.0), (4.0, 4.0, 2.0))} if i == 9 else {}
-        split = "train" if i < 8 else "val"
+        split = learn if i < 8 else "val"
         queries.append(QueryRecord(i, f"v{i}", "a dog", split, windows, kind=KINDS[i % 2], **scored))
     queries.append(QueryRecord(99, "lost", "a dog", "val", ((0.0, 2.0),)))
     texts = [TextRecord("a dog", rng.normal(size=(4, 6)))]
@@ -56,8 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rdmf.train import train
 
     folder = tmp_path_factory.mktemp("trained")
-    small = {"model.hidden": 16, "decoder.queries": 40, "decoder.layers": 1, "train.epochs": 1, "train.device": "cpu"}
-    return train(make_cache(folder / "c.h5"), folder / "run", overrides=small, quiet=True)
+    return train(make_cache(folder / "c.h5"), folder / "run", overrides=SMALL, quiet=True)
 
 
 @pytest.fixture
@@ -88,6 +94,51 @@ def test_prediction_file_with_other_queries(files: tuple[Path, Path]) -> None:
     result = run("--predictions", files[0], "--annotations", files[1], "--allow-partial")
     assert result.exit_code == 0
     assert "note: 1 annotated queries have no prediction" in result.output
+
+
+def test_moments_need_no_duration_though_there_is_saliency(tmp_path: Path) -> None:
+    record = {"qid": 1, "pred_relevant_windows": [[0, 5, 1]], "pred_saliency_scores": [1]}
+    answers = _file(tmp_path / "p.jsonl", json.dumps(record))
+    truth = _file(tmp_path / "a.jsonl", '{"qid": 1, "relevant_windows": [[0, 5]]}')
+    result = run("--predictions", answers, "--annotations", truth)
+    assert result.exit_code == 0, result.exception
+    assert "100.0" in result.output
+
+
+def test_nothing_is_written_over_what_it_is_made_of(files: tuple[Path, Path], trained: Path, tmp_path: Path) -> None:
+    answers, truth = files
+    given = ("--predictions", answers, "--annotations", truth)
+    cache, one = trained.parent / "c.h5", tmp_path / "one.json"
+    before = {path: path.read_bytes() for path in (answers, truth, cache)}
+    assert "--json" in (said := refusal(*given, "--json", answers))
+    assert "is the prediction file" in said
+    assert "is the annotation file" in refusal(*given, "--json", truth)
+    assert "is the cache" in refusal(trained, "--out", cache, "--device", "cpu")
+    (tmp_path / "link.json").symlink_to(cache)
+    assert "is the cache" in refusal(trained, "--features", cache, "--json", tmp_path / "link.json")
+    assert "is the prediction file" in refusal(trained, "--out", one, "--json", tmp_path / "." / "one.json")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not one.exists()
+
+
+def test_other_weights_than_the_best_have_a_prediction_file_of_their_own(trained: Path) -> None:
+    for weights in (trained, trained / "best.safetensors", trained / "last.safetensors"):
+        assert run(weights, "--device", "cpu").exit_code == 0
+    assert {path.name for path in trained.glob("predictions*")} == {
+        "predictions-val.jsonl",
+        "predictions-val-last.jsonl",
+    }
+
+
+def test_what_is_guessed_is_learnt_where_the_run_learnt(tmp_path: Path) -> None:
+    from rdmf.train import train
+
+    options = {"train_split": "learn", "holdout": 0}
+    trained = train(make_cache(tmp_path / "c.h5", "learn"), tmp_path / "run", overrides=SMALL | options, quiet=True)
+    assert run(trained, "--split", "val", "--json", tmp_path / "r.json").exit_code == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["baselines"]["query-blind"]["R1@0.7"] == 100.0
+    assert "query-blind" in report["comparison"]
 
 
 def test_arguments_that_do_not_go_together(files: tuple[Path, Path], tmp_path: Path) -> None:

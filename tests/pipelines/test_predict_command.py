@@ -278,6 +278,14 @@ def test_outputs_that_cannot_be_written(
     assert ".docx" in refused(capsys, *ask, "--plot", tmp_path / "p.docx")
     assert "directory" in refused(capsys, *ask, "--plot", tmp_path)
     assert "directory" in refused(capsys, *ask, "--json", tmp_path)
+    before = video.read_bytes()
+    assert "is the video" in refused(capsys, *ask, "--json", video)
+    picture = video.with_suffix(".png")
+    picture.symlink_to(video)
+    assert "is the video" in refused(capsys, *ask, "--plot", picture)
+    assert "is the picture" in refused(capsys, *ask, "--json", tmp_path / "x.png", "--plot", tmp_path / "x.png")
+    assert video.read_bytes() == before
+    picture.unlink()
 
 
 def test_sparkline_shows_peaks_however_many_rows_there_are() -> None:

@@ -18,7 +18,7 @@ from rdmf.train import train
 from rdmf.train.augment import augment, blanked, change_speed
 from rdmf.train.data import Split
 from rdmf.train.losses import Targets
-from rdmf.train.pool import pool_rows, pool_times, pooled
+from rdmf.train.pool import pool_edges, pool_rows, pool_times, pooled
 
 
 @settings(deadline=None)
@@ -40,6 +40,18 @@ def test_pooled_times_run_from_the_first_row_to_the_last() -> None:
     assert pool_times(times, np.array([0, 2, 3])).tolist() == [[0, 2], [2, 3], [0, 4]]
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(0, 99))
+def test_groups_begin_where_their_first_row_does(counts: list[int], size: int, seed: int) -> None:
+    """Also where the last group has fewer rows, between whose centre and the one before the border does not lie."""
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    fine = [np.concatenate(([0.0], np.sort(rng.random(n - 1)), [1.0])) if n else np.ones(1) for n in counts]
+    found = pool_edges(np.concatenate(fine), offsets, size)
+    expected = [np.append(edges[:-1][::size], edges[-1]) for edges in fine]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+
+
 def test_a_split_at_a_coarser_grain(cache_path: Path) -> None:
     device = torch.device("cpu")
     with open_cache(cache_path) as cache:
@@ -54,6 +66,8 @@ def test_a_split_at_a_coarser_grain(cache_path: Path) -> None:
     torch.testing.assert_close(b.video[0, 0], a.video[0, :3].mean(0))
     assert (b.edges[:, 0] == 0).all()
     assert (b.edges.gather(1, b.lengths[:, None]) == 1).all()
+    for n, few, many in zip(a.lengths.tolist(), b.edges, a.edges):
+        torch.testing.assert_close(few[: -(-n // 3)], many[:n:3])
 
 
 def a_batch(counts: list[int], seed: int = 0) -> tuple[Batch, Targets]:

@@ -35,7 +35,8 @@ def draw(system: System, *, clips: int, seen: SpaceTime | None = None) -> Figure
         run = seen.runs[i] if seen is not None else None
         c = block.coefficients
         at = states(c.feed, c.kill)
-        highest = [0.45, *(v for v in [1.1 * float(np.nanquantile(at.upper_a, 0.98))] if np.isfinite(v))]
+        known = at.upper_a[np.isfinite(at.upper_a)]
+        highest = [0.45, *([1.1 * float(np.quantile(known, 0.98))] if known.size else [])]
         if run is not None:
             highest.append(1.1 * float(run.activator.mean(1).max()))
         limit = min(max(highest), 2.0)

@@ -35,12 +35,14 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate a run on a split, beside what can be guessed without the video; or score a prediction file."""
-    from rdmf.evaluation.records import refuse_unwritable
+    from rdmf.evaluation.records import refuse_overwriting, refuse_unwritable
     from rdmf.store.errors import InputError
 
-    for path in (json, out):
+    for option, path in (("--json", json), ("--out", out)):
         if path is not None:
             refuse_unwritable(path)
+        refuse_overwriting(path, option, prediction_file=predictions, annotation_file=annotations, cache=features)
+    refuse_overwriting(json, "--json", prediction_file=out)
     if predictions is None and annotations is None:
         if allow_partial:
             raise InputError("--allow-partial goes with --predictions and --annotations")
@@ -124,7 +126,7 @@ def _evaluate_run(
     device: str,
     by_reading: bool,
 ) -> None:
-    from rdmf.evaluation.records import annotations_from_cache, write_jsonl
+    from rdmf.evaluation.records import annotations_from_cache, refuse_overwriting, write_jsonl
     from rdmf.predict import predict_split
     from rdmf.reading import predict_split_by_reading
     from rdmf.run import latest_run, load_run
@@ -135,6 +137,8 @@ def _evaluate_run(
     cache_path = features if features is not None else run.features
     if features is None and not cache_path.exists():
         raise InputError(f"{run.path} was trained on {cache_path}, which is not there; say where with --features")
+    for option, path in (("--json", json_path), ("--out", out)):
+        refuse_overwriting(path, option, cache=cache_path)
     with open_cache(cache_path) as cache:
         split = split if split is not None else default_split(cache)
         every = annotations_from_cache(cache, split)
@@ -146,8 +150,11 @@ def _evaluate_run(
             answers, reading = predict_split_by_reading(run, cache, split, device)
         else:
             answers = predict_split(run, cache, split, device=device)
-        train = annotations_from_cache(cache, "train", with_video_only=True) if "train" in cache.splits else []
-    name = f"predictions-{split}{'-reading' if reading else ''}.jsonl"
+        learnt = run.config.data.train_split
+        train = annotations_from_cache(cache, learnt, with_video_only=True) if learnt in cache.splits else []
+    # Those of other weights than the best stand beside the best's, not in their place.
+    weights = f"-{run_path.stem}" if run_path is not None and run_path.suffix == ".safetensors" else ""
+    name = f"predictions-{split}{weights.removesuffix('-best')}{'-reading' if reading else ''}.jsonl"
     prediction_path = write_jsonl(out if out is not None else run.path / name, answers)
 
     labelled = [r for r in truth if r["relevant_windows"] or r["saliency_scores"]]

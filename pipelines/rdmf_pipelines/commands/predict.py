@@ -50,6 +50,10 @@ def predict(
         from rdmf_pipelines.plots import picture_kind
 
         picture_kind(plot)
+    from rdmf.evaluation.records import refuse_overwriting
+
+    refuse_overwriting(json if json != "-" else None, "--json", video=video, picture=plot)
+    refuse_overwriting(plot, "--plot", video=video)
 
     from rdmf.run import latest_run, load_run
 
