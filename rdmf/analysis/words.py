@@ -57,14 +57,12 @@ def _smoothing(summary: dict[str, Any]) -> str:
     principle = "no value leaves the range of the ones before" if found["maximum_principle"] else "values may overshoot"
     sign = "some waves alternate in sign" if found["alternates"] else "no wave alternates in sign"
     half = found["half_power_wavelength"]["50%"]
-    kept = (
-        f"waves of {half:.1f} clips lose half their power, shorter ones more"
-        if half
-        else "no wave loses half its power"
-    )
-    # A rate near 1/2 turns the shortest waves over with every step and hardly weakens them.
-    if half and abs(1 - 4 * mid) ** (2 * found["steps"]) > 0.5:
-        kept = kept.removesuffix(", shorter ones more") + ", shorter ones more, but the very shortest hardly any"
+    kept = "no wave loses half its power"
+    if half:
+        kept = f"waves of {half:.1f} clips lose half their power, shorter ones more"
+        # A rate near 1/2 turns the shortest waves over with every step and hardly weakens them.
+        if abs(1 - 4 * mid) ** (2 * found["steps"]) > 0.5:
+            kept += ", but the very shortest hardly any"
     return (
         f"Temporal diffusion: {found['steps']} steps at eta D = {rate}, kept below {found['limit']:g} by construction; "
         f"{principle}, {sign}. {kept[0].upper()}{kept[1:]}."
