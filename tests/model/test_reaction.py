@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdmf.config import Config
 from rdmf.model.diffusion import laplacian
 from rdmf.model.fusion import LiteralFusion, react
 from rdmf.model.reaction import DIFFUSION_LIMIT, RATE_LIMIT, Kinetics, Rates, gray_scott, spread
 from rdmf.sections import FusionConfig, ModelConfig
+from rdmf.store import InputError
 
 CASES = settings(max_examples=40, deadline=None)
 lengths = st.lists(st.integers(1, 19), min_size=1, max_size=4)
@@ -289,3 +291,13 @@ def test_the_fused_backward_passes_gradcheck() -> None:
         return gray_scott(inputs[0], inputs[1], mask, Kinetics(*inputs[2:]), steps=3, step_size=0.8, scales=2)
 
     assert torch.autograd.gradcheck(run, (a.requires_grad_(), s.requires_grad_(), *rates))
+
+
+@pytest.mark.parametrize("name", ["feed", "kill"])
+def test_settings_take_every_rate_that_a_model_can_start_from_and_no_other(name: str) -> None:
+    """The settings load no torch, so that they cannot take the bound from where the model has it."""
+    most = Rates(dataclasses.replace(FusionConfig(), **{name: RATE_LIMIT}), 1, None)()
+    assert float(getattr(most, name).detach().max()) == pytest.approx(RATE_LIMIT, rel=1e-2)
+    Config().updated({f"fusion.{name}": RATE_LIMIT})
+    with pytest.raises(InputError, match=f"fusion.{name}"):
+        Config().updated({f"fusion.{name}": RATE_LIMIT + 0.01})

@@ -210,6 +210,7 @@ BAD_STUDY = {"out": "a", "features": ["fold1.h5"], "table": "models"}
     ("changes", "tells"),
     [
         ({"studies": None}, "no studies in it"),
+        ({"out": "page"}, "plan.yaml: out: page: give it an ending, e.g. page.md"),
         ({"studies": [3]}, "study 1: expected keys"),
         ({"studies": [{"out": "a", "table": "models"}]}, "study 1: 'features' is missing"),
         ({"studies": [{**BAD_STUDY, "table": "model"}]}, "did you mean 'models'?"),

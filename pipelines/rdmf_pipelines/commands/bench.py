@@ -53,8 +53,10 @@ def bench(
     Medians and spread; each way of a thing is first seen to give the result of the others. Being slower than before is
     no failure: the exit code stays 0. Ctrl-C keeps what was measured.
     """
+    from rdmf.evaluation.records import refuse_unwritable
     from rdmf.store.errors import InputError
     from rdmf_pipelines.benching.plan import GROUPS, chosen
+    from rdmf_pipelines.pages import refuse_bare
 
     if list_:
         width = max(map(len, GROUPS))
@@ -63,8 +65,9 @@ def bench(
     before = _earlier(against)
     if page is not None and page.is_dir():
         raise InputError(f"--page {page}: is a folder; name the file to write, e.g. {page / 'performance.md'}")
-    if page is not None:
-        _check_page(page)
+    if page is not None:  # said before anything is measured
+        refuse_bare(page, "--page")
+        refuse_unwritable(page)
     if from_:
         _refuse_measuring(only, features, model, json, quick=quick)
         return _show_kept(from_, before, page)
@@ -77,16 +80,6 @@ def bench(
     if page is not None and sheet.entries:
         _write_page(page, {json.as_posix() if json is not None else "performance.json": sheet})
     return code
-
-
-def _check_page(page: Path) -> None:
-    """What cannot be written is said before anything is measured."""
-    from rdmf.evaluation.records import refuse_unwritable
-    from rdmf.store.errors import InputError
-
-    if not page.suffix:
-        raise InputError(f"--page {page}: give it an ending, e.g. {page}.md; a folder of that name takes its pictures")
-    refuse_unwritable(page)
 
 
 def _earlier(against: Path | None) -> Sheet | None:

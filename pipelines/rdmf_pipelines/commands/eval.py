@@ -153,8 +153,8 @@ def _evaluate_run(
         learnt = run.config.data.train_split
         train = annotations_from_cache(cache, learnt, with_video_only=True) if learnt in cache.splits else []
     # Those of other weights than the best stand beside the best's, not in their place.
-    weights = f"-{run_path.stem}" if run_path is not None and run_path.suffix == ".safetensors" else ""
-    name = f"predictions-{split}{weights.removesuffix('-best')}{'-reading' if reading else ''}.jsonl"
+    weights = run_path.stem if run_path is not None and run_path.suffix == ".safetensors" else "best"
+    name = f"predictions-{split}{f'-{weights}' if weights != 'best' else ''}{'-reading' if reading else ''}.jsonl"
     prediction_path = write_jsonl(out if out is not None else run.path / name, answers)
 
     labelled = [r for r in truth if r["relevant_windows"] or r["saliency_scores"]]

@@ -61,6 +61,7 @@ def report(
 
     from rdmf.evaluation.records import write_text_atomically
     from rdmf.store import InputError
+    from rdmf_pipelines.pages import refuse_bare
     from rdmf_pipelines.studies.page import Page, link_from, marked, replace_block
     from rdmf_pipelines.studies.plan import Plan
 
@@ -69,8 +70,8 @@ def report(
     for name, asked in (("--short", short), ("--from-scratch", from_scratch)):
         if asked and not run:
             raise InputError(f"{name} goes with --run")
-    if out is not None and not out.suffix:
-        raise InputError(f"--out {out}: give it an ending, e.g. {out}.md; a folder of that name takes its pictures")
+    if out is not None:
+        refuse_bare(out, "--out")
     said = ["rdmf", "report"]
     code = 0
     if results:
@@ -79,6 +80,7 @@ def report(
         planned = Plan(Path(), ())
     else:
         planned = Plan.read(plan or PLAN)
+        refuse_bare(planned.out, f"{plan or PLAN}: out:")
         said += ["--plan", str(plan or PLAN), "--run"]
         if short:
             planned = planned.short()
@@ -155,15 +157,15 @@ def _sections(
 
 def _newer(page: Path, name: str, results: Results) -> str | None:
     """When the newest run that a page was made of was finished, where these results have none as new."""
+    from rdmf.files import read_json
     from rdmf.store import InputError
-    from rdmf_pipelines.studies.archive import find
+    from rdmf_pipelines.studies.files import Files
 
     try:
-        kept = find(page, name)
-    except InputError:  # damaged: it is written anew
+        kept = read_json(Files.beside(page, name).about)["finished"]
+    except (InputError, OSError, KeyError, TypeError):  # there is none, or it is damaged and written anew
         return None
-    dates = [str((each.about.get("finished") if each else "") or "") for each in (kept, results)]
-    return dates[0] if dates[0] > dates[1] else None
+    return kept if kept is not None and kept > (results.about["finished"] or "") else None
 
 
 def _shortfalls(plan: Plan, sections: Sequence[Section]) -> list[str]:
